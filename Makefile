@@ -1,0 +1,56 @@
+# make course | test | bench | owner | notebooks-clean | clean. On a fresh machine each makes .venv first.
+SHELL := /bin/bash
+PYTHON ?= python3
+PY := .venv/bin/python
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+export FIT3D_PROFILE ?= $(if $(filter test,$(MAKECMDGOALS)),quick,)
+
+.PHONY: help setup course test lint unit notebooks bench owner notebooks-clean clean
+help:
+	@echo "make course   run every notebook, then open build/course/index.html"
+	@echo "make test     ruff, unit tests, every notebook in the quick profile"
+	@echo "make bench    run bench/bench_*.py (ONLY=name1,name2 for some)"
+	@echo "make owner    copy the GitHub owner/name from pyproject.toml into badges and links (OWNER=you/name sets it first)"
+	@echo "make notebooks-clean   strip outputs; renew badge and bootstrap cells"
+
+# One pip command for everything: torch and torchvision must be builds made for each other.
+# The stamp is older than a requirements file that changed, so a change updates the environment.
+.venv/.ready: requirements.txt tests/requirements.txt
+	@echo "setup: making .venv and installing what requirements.txt and tests/requirements.txt list (minutes, once)"
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"Python 3.11 or newer is needed, $(PYTHON) is {v.major}.{v.minor}; say make PYTHON=python3.12") if v < (3, 11) else None'
+	@test -x $(PY) || $(PYTHON) -m venv .venv
+	@$(PY) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r requirements.txt -r tests/requirements.txt
+	@touch $@
+setup: .venv/.ready
+
+course: setup
+	@echo "course: running $(words $(NOTEBOOKS)) notebooks; the result will be build/course/index.html"
+	@$(PY) -m tools.gallery $(ONLY)
+
+test: lint unit notebooks
+	@echo "test: all passed (ruff, unit tests, $(words $(NOTEBOOKS)) notebooks in the quick profile)"
+lint: setup
+	@echo "test 1/3: ruff over code and notebooks"
+	@$(PY) -m ruff check .
+unit: lint
+	@echo "test 2/3: unit tests in tests/"
+	@$(PY) -m pytest -q --durations=5 tests
+notebooks: unit
+ifeq ($(NOTEBOOKS),)
+	@echo "test 3/3: notebooks/ has no notebook yet, nothing to run"
+else
+	@echo "test 3/3: running $(words $(NOTEBOOKS)) notebooks, quick profile"
+	@MPLBACKEND= $(PY) -m pytest -q --nbmake --nbmake-timeout=300 --durations=0 --durations-min=1 notebooks
+endif
+
+bench: setup
+	@echo "bench: running bench/bench_*.py; each prints its table"
+	@$(PY) -m tools.bench $(ONLY)
+
+owner: setup
+	@$(PY) -m tools.owner $(OWNER)
+notebooks-clean: setup
+	@$(PY) -m tools.notebooks clean
+
+clean:
+	rm -rf build .pytest_cache .ruff_cache

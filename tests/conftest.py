@@ -1,0 +1,49 @@
+"""Shared by all tests: no network, no home folder, no window; GPU and large-file tests skip where they cannot run."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            import torch
+
+            if not torch.cuda.is_available():
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+        if item.get_closest_marker("shared") and not SHARED.is_dir():
+            item.add_marker(pytest.mark.skip(reason="the large local files are not beside this checkout"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of large local files; the test is skipped when it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("the large local files are not beside this checkout")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    """No test reads or writes the reader's cache, and none inherits a profile from the shell."""
+    monkeypatch.setenv("FIT3D_CACHE", str(tmp_path / "fit3d_cache"))
+    monkeypatch.delenv("FIT3D_PROFILE", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    """A test that reaches outside this machine fails at once instead of hanging or passing by luck."""
+    connect = socket.socket.connect
+
+    def local_only(self, address):
+        if self.family != getattr(socket, "AF_UNIX", None) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise OSError(f"unit tests use no network, and this one tried to reach {address}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", local_only)

@@ -1,0 +1,1 @@
+"""Tools for the authors of the course: notebook cells, notebook lint, the gallery, the owner's name."""

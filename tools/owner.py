@@ -1,0 +1,66 @@
+"""Copy the project's GitHub owner/name from pyproject.toml into every badge, bootstrap and link.
+
+    python -m tools.owner              # copy what pyproject.toml says
+    python -m tools.owner you/course   # write it into pyproject.toml first, then copy
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from .bootstrap import ROOT, repository
+from .notebooks import dress
+
+# The forms in which our repository is named in text; the last group is what follows owner/name.
+PLACES = ("github.com", "raw.githubusercontent.com", "colab.research.google.com/github", "img.shields.io/github")
+
+
+def rename(text: str, old: str, new: str) -> str:
+    """``text`` with every link to the repository ``old`` (owner/name) pointing to ``new``; other links stay."""
+    hosts = "|".join(re.escape(p) for p in PLACES)
+    return re.sub(rf"((?:{hosts})/(?:[\w-]+/)*?){re.escape(old)}(?![\w-])", lambda m: m[1] + new, text)
+
+
+def links(text: str) -> set[str]:
+    """Every owner/name that a Colab badge of our notebooks, or a raw link to our assets, in ``text`` points to."""
+    found = re.findall(r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/blob/main/notebooks/\d\d_", text)
+    return set(found) | set(re.findall(r"raw\.githubusercontent\.com/([\w.-]+/[\w.-]+)/main/assets", text))
+
+
+def sync(root: Path = ROOT, new: str | None = None) -> list[str]:
+    """Point every place to ``new`` (or to what pyproject.toml says); the names of the files that changed.
+
+    Raises:
+        ValueError: when ``new`` is not of the form owner/name.
+    """
+    if new and not re.fullmatch(r"[\w.-]+/[\w.-]+", new):
+        raise ValueError(f"OWNER is {new!r}; it must read owner/name, such as you/fit3d_lite")
+    pyproject = root / "pyproject.toml"
+    changed, old = [], repository(pyproject)
+    texts = [p for p in (root / "README.md", root / "assets" / "README.md") if p.exists()]
+    notebooks = sorted((root / "notebooks").glob("*.ipynb"))
+    # A badge that was left behind by an earlier owner is renewed too, so old names are read from the files.
+    names = {old}.union(*[links(p.read_text(encoding="utf-8")) for p in texts + notebooks])
+    if new and new != old:
+        pyproject.write_text(rename(pyproject.read_text(), old, new))
+        changed.append("pyproject.toml")
+    repo = new or old
+    for path in texts + notebooks:
+        before = text = path.read_text(encoding="utf-8")
+        for name in names:
+            text = rename(text, name, repo)
+        if text != before:
+            path.write_text(text, encoding="utf-8")
+        if path.suffix == ".ipynb":
+            dress(path, repo)
+        if path.read_text(encoding="utf-8") != before:
+            changed.append(str(path.relative_to(root)))
+    return changed
+
+
+if __name__ == "__main__":
+    try:
+        files = sync(new=sys.argv[1] if len(sys.argv) > 1 else None)
+    except ValueError as error:
+        sys.exit(f"owner: {error}")
+    print(f"owner: {repository()} now stands everywhere; {len(files)} files changed {' '.join(files)}")
