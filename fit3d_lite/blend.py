@@ -46,7 +46,7 @@ def _segment_ends(pixel: Tensor) -> Tensor:
 
 def _offsets(ellipses: Tensor, who: Tensor, pixel: Tensor, width: int):
     """Whitened offsets of a pixel centre from a Gaussian: (du given dv, dv) in units of their spreads, and the raw dv, du."""
-    mean_u, mean_v, slope, inv_v, inv_u, _ = ellipses[who].unbind(1)
+    mean_u, mean_v, slope, inv_v, inv_u, _ = ellipses.index_select(0, who).unbind(1)
     row = torch.div(pixel, width, rounding_mode="floor")
     dv = row + 0.5 - mean_v
     du = (pixel - row * width) + 0.5 - mean_u - slope * dv
@@ -59,7 +59,7 @@ class PairWeights(torch.autograd.Function):
     @staticmethod
     def forward(ctx, ellipses, who, pixel, width):
         across, along, _, _ = _offsets(ellipses, who, pixel, width)
-        alpha = (ellipses[who, 5] * torch.exp(-0.5 * (across**2 + along**2))).clamp_max(ALPHA_MAX)
+        alpha = (ellipses[:, 5][who] * torch.exp(-0.5 * (across**2 + along**2))).clamp_max(ALPHA_MAX)
         listed = torch.nonzero(alpha >= ALPHA_MIN).squeeze(1)
         alpha, spot = alpha[listed], pixel[listed]
         log_pass = torch.log1p(-alpha.double())
@@ -85,7 +85,7 @@ class PairWeights(torch.autograd.Function):
         d_alpha = transmittance * grad - behind / (1 - alpha)
         d_alpha = torch.where(alpha < ALPHA_MAX, d_alpha, 0)
 
-        _, _, slope, inv_v, inv_u, opacity = ellipses[who].unbind(1)
+        _, _, slope, inv_v, inv_u, opacity = ellipses.index_select(0, who).unbind(1)
         across, along, du, dv = _offsets(ellipses, who, pixel, ctx.width)
         d_square = -d_alpha * alpha  # gradient of ½ distance²
         d_across, d_along = d_square * across, d_square * along
@@ -124,9 +124,9 @@ class Composite(torch.autograd.Function):
             d_weights = torch.zeros_like(weights)
         for start in range(0, values.shape[1], step):
             part = slice(start, start + step)
-            arriving = grad[:, part][pixel]
+            arriving = grad[:, part].index_select(0, pixel)
             if d_weights is not None:
-                d_weights += (arriving * values[:, part][who]).sum(1)
+                d_weights += (arriving * values[:, part].index_select(0, who)).sum(1)
             if d_values is not None:
                 d_values[:, part].index_add_(0, who, arriving * weights.unsqueeze(1).to(grad.dtype))
         return d_weights, None, None, None, d_values
