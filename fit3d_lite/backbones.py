@@ -1,0 +1,117 @@
+"""From a name and a kind of weights to a timm model: the six of FiT3D, the embedded tiny ViT, any other timm ViT.
+
+Everything is built through timm's public calls with `num_classes=0, dynamic_img_size=True`, as FiT3D does (hubconf.py),
+and loaded strictly, so that timm 1.0.20 and the newest give the same features.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import huggingface_hub
+import timm
+import torch
+from torch import nn
+
+from . import checkpoints, download
+from .checkpoints import NAMES
+from .paths import asset
+
+# Bytes of the published fine-tuned checkpoints; dinov2_base was added later and its size is not on record.
+PUBLISHED = "yuanwenyue/FiT3D/resolve/main/{name}_finetuned.pth"
+PUBLISHED_SIZES = {
+    "dinov2_small": 88_278_421,
+    "dinov2_base": None,
+    "dinov2_reg_small": 88_283_296,
+    "clip_base": 344_411_672,
+    "mae_base": 343_240_909,
+    "deit3_base": 343_318_933,
+}
+# Architecture of the embedded tiny ViT: keyword arguments of timm.models.VisionTransformer.
+TINY = dict(
+    img_size=192,
+    patch_size=8,
+    embed_dim=192,
+    depth=6,
+    num_heads=3,
+    num_classes=0,
+    global_pool="token",
+    dynamic_img_size=True,
+)
+TINY_FILES = {"original": "vit_tiny.safetensors", "fit3d": "vit_tiny_fit3d.safetensors"}
+IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+KINDS = ("original", "fit3d", "random")
+
+
+def build(name: str, weights="original", cache=None, seed: int = 0) -> tuple[nn.Module, str, dict]:
+    """Model, name and configuration for `ViT`; the arguments and what is raised are those of `load_vit`."""
+    if weights not in KINDS and not Path(weights).suffix:
+        raise ValueError(f'weights must be "original", "fit3d", "random" or the path of a file, not {weights!r}')
+    if name == "tiny":
+        return _tiny(weights, seed)
+    timm_name = NAMES.get(name, name)
+    if not timm.is_model(timm_name):
+        close = timm.list_models(f"*{timm_name.split('.')[0]}*")[:3]
+        hint = f" Did you mean {', '.join(close)}?" if close else ""
+        raise ValueError(
+            f'there is no model {name!r}; use "tiny", {", ".join(NAMES)}, or the name of a timm ViT.{hint}'
+        )
+    file = None if weights == "random" else _file(name, timm_name, weights, cache)
+    state = None if file is None else checkpoints.read_weights(file)[0]
+
+    with torch.random.fork_rng(devices=[]):  # the control is the same in every run and disturbs no other seed
+        torch.manual_seed(seed)
+        model = timm.create_model(timm_name, num_classes=0, dynamic_img_size=True)
+    if not hasattr(model, "forward_intermediates") or not hasattr(model, "blocks"):
+        raise ValueError(f"{timm_name} is a {type(model).__name__}, not a vision transformer of patches and blocks")
+    if state is not None:
+        checkpoints.load_strictly(model, state, name, file)
+    config = {"timm": timm_name} | IMAGENET  # FiT3D uses ImageNet's for all six, CLIP too (utils/model_utils.py:18-19)
+    if timm_name not in NAMES.values():
+        data = timm.data.resolve_model_data_config(model)
+        config |= {"mean": list(data["mean"]), "std": list(data["std"])}
+    return model, name, config
+
+
+def _tiny(weights, seed):
+    config = {"arch": TINY} | IMAGENET
+    if weights == "random":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return timm.models.VisionTransformer(**TINY), "tiny", config
+    path = asset(TINY_FILES[weights]) if weights in TINY_FILES else Path(weights)
+    state, metadata = checkpoints.read_weights(path)
+    config = json.loads(metadata.get("config", "null")) or config
+    if "arch" not in config:
+        raise ValueError(f"{path} holds {config['timm']}, not a tiny ViT: load it by that name")
+    model = timm.models.VisionTransformer(**config["arch"])
+    checkpoints.load_strictly(model, state, "tiny", path)
+    return model, "tiny", config
+
+
+def _file(name, timm_name, weights, cache) -> Path:
+    """Where the weights lie; those of the hub are downloaded once, and found too where other programs left them."""
+    if weights not in KINDS:
+        return Path(weights)
+    if weights == "fit3d":
+        if name not in NAMES:
+            raise ValueError(
+                f'FiT3D published no checkpoint for {name!r}, only for {", ".join(NAMES)} (and "tiny" here)'
+            )
+        address, size = PUBLISHED.format(name=name), PUBLISHED_SIZES[name]
+        path = download.cache_folder(cache) / "vit" / f"{name}_finetuned.pth"
+    else:
+        pretrained = timm.get_pretrained_cfg(timm_name)
+        if pretrained is None or not pretrained.hf_hub_id:
+            raise ValueError(f"timm has no pretrained weights for {timm_name}; give weights=path or 'random'")
+        file = pretrained.hf_hub_filename or "model.safetensors"
+        found = huggingface_hub.try_to_load_from_cache(pretrained.hf_hub_id, file)
+        if isinstance(found, str):
+            return Path(found)
+        address, size = f"{pretrained.hf_hub_id}/resolve/main/{file}", None
+        path = download.cache_folder(cache) / "vit" / f"{timm_name}{Path(file).suffix}"
+    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    try:
+        return download.fetch(f"{hub}/{address}", path, size=size)
+    except download.DownloadError as error:
+        raise download.DownloadError(f'{error} load_vit("tiny") needs no download and works now.') from error
