@@ -1,0 +1,98 @@
+"""An executed notebook as one HTML file that asks nothing of any server: images inside, formulas as MathML."""
+
+import re
+from pathlib import Path
+
+from jinja2 import pass_context
+from latex2mathml.converter import convert
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+from .bootstrap import BADGE_ID, ROOT, repository
+
+WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+
+TEMPLATE = """\
+{%- extends 'lab/index.html.j2' -%}
+{%- block html_head_js_requirejs -%}{%- endblock -%}
+{%- block html_head_js_mathjax -%}{%- endblock -%}
+{%- block html_head_js_mermaidjs -%}{%- endblock -%}
+{%- block html_head_css -%}
+<style>
+@media (prefers-color-scheme: dark) { DARK }
+body.jp-Notebook { background: var(--jp-layout-color0); color: var(--jp-content-font-color1); padding: 1em; }
+body main { max-width: 62rem; margin: 0 auto; }
+.jp-RenderedHTMLCommon { max-width: 46rem; }
+.jp-OutputArea-output .jp-RenderedHTMLCommon { max-width: none; }
+.jp-InputPrompt, .jp-OutputPrompt { display: none; }
+.jp-RenderedHTMLCommon img { max-width: 100%; height: auto; }
+.gallery-back { font-family: system-ui, sans-serif; display: block; margin: .5rem; color: var(--jp-content-link-color); }
+math[display=block] { overflow: auto hidden; padding: .3em 0; }
+</style>
+{%- endblock -%}
+{%- block body_header -%}{{ super() }}<a class="gallery-back" href="index.html">← all notebooks</a>{%- endblock -%}
+"""
+
+
+class _MathMLRenderer(IPythonRenderer):
+    """Formulas become MathML, which browsers draw themselves; one that cannot be read stays as TeX."""
+
+    def block_math(self, body: str) -> str:
+        return self._mathml(body, "block")
+
+    def inline_math(self, body: str) -> str:
+        return self._mathml(body, "inline")
+
+    def _mathml(self, body: str, display: str) -> str:
+        try:
+            return convert(body.strip(), display=display)
+        except Exception:  # the converter raises many kinds; the TeX text is still readable
+            return f"<code>{self.escape_html(body)}</code>"
+
+    def escape_html(self, text: str) -> str:
+        return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+class PageExporter(HTMLExporter):
+    @pass_context
+    def markdown2html(self, context, source):
+        cell, resources = context.get("cell", {}), context.get("resources", {})
+        renderer = _MathMLRenderer(
+            escape=False, attachments=cell.get("attachments", {}), embed_images=True,
+            path=resources.get("metadata", {}).get("path", ""), anchor_link_text=" ",
+        )  # fmt: skip
+        return MarkdownWithMath(renderer=renderer).render(source)
+
+
+def without_widgets(nb) -> None:
+    """Drop live widgets from the outputs in place: a page has no kernel to draw them; their static twins stay."""
+    nb.metadata.pop("widgets", None)
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if WIDGET_MIME not in o.get("data", {})]
+
+
+def local_assets(source: str) -> str:
+    """Links to our own pictures on GitHub, as links to the files of this checkout, so that they can be put inside."""
+    link = rf"https://raw\.githubusercontent\.com/{re.escape(repository())}/[\w.-]+/(assets/[\w./-]+)"
+    return re.sub(link, lambda m: f"../{m[1]}" if (ROOT / m[1]).is_file() else m[0], source)
+
+
+def to_html(nb, folder: Path, title: str) -> str:
+    """HTML of an executed notebook whose relative links start from ``folder``. The notebook is changed in place."""
+    without_widgets(nb)
+    nb.cells = [c for c in nb.cells if c.get("id") != BADGE_ID]  # its picture would be asked from a server
+    for cell in nb.cells:
+        if cell.cell_type == "markdown":
+            cell.source = local_assets(cell.source)
+    nb.metadata.title = title
+    exporter = PageExporter()
+    exporter.raw_template = TEMPLATE.replace("DARK", _dark_theme(exporter))
+    return exporter.from_notebook_node(nb, resources={"metadata": {"path": str(folder), "name": title}})[0]
+
+
+def _dark_theme(exporter: HTMLExporter) -> str:
+    """JupyterLab's dark colours, from nbconvert's own files, for readers whose system is dark."""
+    sheets = (Path(folder) / "static" / "theme-dark.css" for folder in exporter.template_paths)
+    text = next((s.read_text() for s in sheets if s.is_file()), "")
+    return re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
