@@ -21,11 +21,11 @@ BADGE_ID, BOOTSTRAP_ID = "view-in-github", "bootstrap"
 _BOOTSTRAP = """\
 # Finds fit3d_lite in this checkout; on Colab it brings it once and leaves torch and numpy alone.
 import importlib.util, pathlib, subprocess, sys
-here = pathlib.Path.cwd()
-root = next((p for p in (here, *here.parents) if (p / "fit3d_lite" / "__init__.py").exists()), None)
-sys.path[:0] = [str(root)] if root else []
+folders = (pathlib.Path.cwd(), *pathlib.Path.cwd().parents)
+sys.path[:0] = [str(p) for p in folders if (p / "fit3d_lite" / "__init__.py").exists()][:1]
 if importlib.util.find_spec("fit3d_lite") is None:
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "plyfile", "git+{url}"], check=True)
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "plyfile"]
+    subprocess.run([*pip, "git+{url}"], check=True)
     importlib.invalidate_caches()"""
 
 
