@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from . import checkpoints, download
-from .checkpoints import NAMES
+from .checkpoints import NAMES, TINY
 from .paths import asset
 
 # Bytes of the published fine-tuned checkpoints; dinov2_base was added later and its size is not on record.
@@ -27,17 +27,6 @@ PUBLISHED_SIZES = {
     "mae_base": 343_240_909,
     "deit3_base": 343_318_933,
 }
-# Architecture of the embedded tiny ViT: keyword arguments of timm.models.VisionTransformer.
-TINY = dict(
-    img_size=192,
-    patch_size=8,
-    embed_dim=192,
-    depth=6,
-    num_heads=3,
-    num_classes=0,
-    global_pool="token",
-    dynamic_img_size=True,
-)
 TINY_FILES = {"original": "vit_tiny.safetensors", "fit3d": "vit_tiny_fit3d.safetensors"}
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 KINDS = ("original", "fit3d", "random")
@@ -56,37 +45,56 @@ def build(name: str, weights="original", cache=None, seed: int = 0) -> tuple[nn.
         raise ValueError(
             f'there is no model {name!r}; use "tiny", {", ".join(NAMES)}, or the name of a timm ViT.{hint}'
         )
-    file = None if weights == "random" else _file(name, timm_name, weights, cache)
-    state = None if file is None else checkpoints.read_weights(file)[0]
 
-    with torch.random.fork_rng(devices=[]):  # the control is the same in every run and disturbs no other seed
-        torch.manual_seed(seed)
-        model = timm.create_model(timm_name, num_classes=0, dynamic_img_size=True)
-    if not hasattr(model, "forward_intermediates") or not hasattr(model, "blocks"):
-        raise ValueError(f"{timm_name} is a {type(model).__name__}, not a vision transformer of patches and blocks")
-    if state is not None:
+    def create():
+        try:
+            model = timm.create_model(timm_name, num_classes=0, dynamic_img_size=True)
+        except TypeError as error:  # no such option: not a ViT
+            raise ValueError(f"{timm_name} is not a vision transformer that takes images of any size") from error
+        if not hasattr(model, "forward_intermediates") or not hasattr(model, "blocks"):
+            raise ValueError(f"{timm_name} is a {type(model).__name__}, not a vision transformer of patches and blocks")
+        return model
+
+    if weights == "random":
+        model = _seeded(create, seed)
+    else:
+        file = _file(name, timm_name, weights, cache)
+        state, _ = checkpoints.read_weights(file)
+        model = checkpoints.without_weights(create)
         checkpoints.load_strictly(model, state, name, file)
-    config = {"timm": timm_name} | IMAGENET  # FiT3D uses ImageNet's for all six, CLIP too (utils/model_utils.py:18-19)
-    if timm_name not in NAMES.values():
-        data = timm.data.resolve_model_data_config(model)
-        config |= {"mean": list(data["mean"]), "std": list(data["std"])}
-    return model, name, config
+    return model, name, configuration(timm_name)
+
+
+def configuration(timm_name: str) -> dict:
+    """What `ViT` needs beside the model: how to build it again, and the mean and std of its images.
+
+    FiT3D uses ImageNet's mean and std for all six, CLIP too (utils/model_utils.py:18-19); other models have their own.
+    """
+    config = {"timm": timm_name} | IMAGENET
+    pretrained = timm.get_pretrained_cfg(timm_name)
+    if timm_name not in NAMES.values() and pretrained is not None:
+        config |= {"mean": list(pretrained.mean), "std": list(pretrained.std)}
+    return config
 
 
 def _tiny(weights, seed):
     config = {"arch": TINY} | IMAGENET
     if weights == "random":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return timm.models.VisionTransformer(**TINY), "tiny", config
+        return _seeded(lambda: timm.models.VisionTransformer(**TINY), seed), "tiny", config
     path = asset(TINY_FILES[weights]) if weights in TINY_FILES else Path(weights)
     state, metadata = checkpoints.read_weights(path)
     config = json.loads(metadata.get("config", "null")) or config
     if "arch" not in config:
         raise ValueError(f"{path} holds {config['timm']}, not a tiny ViT: load it by that name")
-    model = timm.models.VisionTransformer(**config["arch"])
+    model = checkpoints.without_weights(lambda: timm.models.VisionTransformer(**config["arch"]))
     checkpoints.load_strictly(model, state, "tiny", path)
     return model, "tiny", config
+
+
+def _seeded(create, seed) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):  # the same in every run, and no other random number is disturbed
+        torch.manual_seed(seed)
+        return create()
 
 
 def _file(name, timm_name, weights, cache) -> Path:

@@ -6,6 +6,7 @@ probably made for, instead of leaving some layers at random.
 
 import argparse
 import collections
+import functools
 import json
 import os
 import pickle
@@ -26,6 +27,17 @@ NAMES = {
     "mae_base": "vit_base_patch16_224.mae",
     "deit3_base": "deit3_base_patch16_224.fb_in1k",
 }
+# Architecture of the embedded tiny ViT: keyword arguments of timm.models.VisionTransformer.
+TINY = dict(
+    img_size=192,
+    patch_size=8,
+    embed_dim=192,
+    depth=6,
+    num_heads=3,
+    num_classes=0,
+    global_pool="token",
+    dynamic_img_size=True,
+)
 FORMAT = "fit3d_lite.vit.1"
 
 
@@ -76,13 +88,13 @@ def load_strictly(model: nn.Module, state: dict[str, Tensor], name: str, source)
     wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     state = {key: tensor for key, tensor in state.items() if key in wanted or not key.startswith("head.")}
     if differences := _differences(wanted, state):
-        fitting = [other for other in NAMES if other != name and not _differences(_shapes(other), state)]
-        remedy = f"It fits {' and '.join(fitting)}: use that name." if fitting else "It fits none of the six models."
+        fitting = [other for other in (*NAMES, "tiny") if other != name and not _differences(_shapes(other), state)]
+        remedy = f"It fits {' and '.join(fitting)}: use that name." if fitting else "It fits none of our models."
         more = f", and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise ValueError(f"{source} does not fit {name}: {'; '.join(differences[:3])}{more}. {remedy}")
-    on_meta = any(parameter.is_meta for parameter in model.parameters())
-    state = {key: tensor.to(model.state_dict()[key].dtype) for key, tensor in state.items()} if on_meta else state
-    model.load_state_dict(state, strict=True, assign=on_meta)
+    # The published files are fp32; a model that was built without memory takes the tensors as they are.
+    state = {key: tensor.to(model.state_dict()[key].dtype) for key, tensor in state.items()}
+    model.load_state_dict(state, strict=True, assign=any(parameter.is_meta for parameter in model.parameters()))
 
 
 def save_vit(vit, path, dtype=torch.float16, **notes: str) -> Path:
@@ -120,9 +132,26 @@ def write_whole(path: Path, write) -> Path:
     return path
 
 
+def without_weights(create) -> nn.Module:
+    """Build a model whose weights are replaced at once: without memory (a ViT-B takes seconds to fill).
+
+    Built for real where that is not possible: a model with computed buffers, and timm up to 1.0.20, which reads tensors
+    while it builds.
+    """
+    try:
+        with torch.device("meta"):
+            model = create()
+    except RuntimeError:
+        return create()
+    return model if next(model.buffers(), None) is None else create()
+
+
+@functools.cache
 def _shapes(name) -> dict[str, tuple]:
-    with torch.device("meta"):  # shapes without memory or time
-        model = timm.create_model(NAMES[name], num_classes=0, dynamic_img_size=True)
+    if name == "tiny":
+        model = without_weights(lambda: timm.models.VisionTransformer(**TINY))
+    else:
+        model = without_weights(lambda: timm.create_model(NAMES[name], num_classes=0, dynamic_img_size=True))
     return {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
 
 

@@ -12,18 +12,14 @@ from i·H/h to (i+1)·H/h and j·W/w to (j+1)·W/w: the patch grid is the same c
 import hashlib
 import json
 import math
-from pathlib import Path
 
-import safetensors
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from . import backbones, checkpoints
-from .backbones import TINY
-from .checkpoints import NAMES, save_checkpoint, save_vit
+from . import backbones
+from .checkpoints import NAMES, TINY, save_checkpoint, save_vit
+from .extract import in_batches, raw_bytes
 
 __all__ = ["NAMES", "TINY", "ViT", "load_vit", "save_checkpoint", "save_vit"]
 
@@ -87,11 +83,11 @@ class ViT(nn.Module):
         asked = [b % self.blocks for b in asked]
 
         h, w = self.grid(*images.shape[-2:])
-        x = images.to(self.mean.device, self.mean.dtype)
-        x = (x - self.mean) / self.std
+        x = images.to(self.mean.device)
         size = (h * self.patch_size, w * self.patch_size)
         if size != tuple(x.shape[-2:]):
             x = F.interpolate(x, size=size, mode="bilinear", antialias=True, align_corners=False)
+        x = (x.to(self.mean.dtype) - self.mean) / self.std
         found = self.model.forward_intermediates(
             x,
             indices=sorted(set(asked)),
@@ -132,79 +128,19 @@ class ViT(nn.Module):
             not finite, which fp16 can cause.
         """
         check_images(images)
-        device = self.mean.device
-        dtype = dtype or autocast_dtype(device)
-        path = None
-        if cache is not None:
-            path = Path(cache) / f"features-{self._key(images, block, norm, cls, dtype)}.safetensors"
-            if (found := _read_features(path)) is not None:
-                return _unflatten([t.to(images.device) for t in found], block, cls)
-
-        batch = batch or self._batch_that_fits(*images.shape[-2:])
-        parts, done, training = [], 0, self.training
-        self.eval()
-        try:
-            with tqdm(total=len(images), desc=f"{self.name} features", unit="image", delay=2.0) as bar:
-                while done < len(images):
-                    chunk = images[done : done + batch]
-                    try:
-                        with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                            out = _flatten(self.features(chunk, block, norm, cls), block, cls)
-                        out = [t.to(images.device, torch.float32) for t in out]
-                    except RuntimeError as error:  # torch.OutOfMemoryError is one
-                        if not _out_of_memory(error):
-                            raise
-                        out = None
-                    if out is None:  # outside the except, so that the traceback no longer holds the tensors
-                        if device.type == "cuda":
-                            torch.cuda.empty_cache()
-                        if len(chunk) == 1:
-                            size = "×".join(str(n) for n in images.shape[-2:])
-                            raise MemoryError(
-                                f"one image of {size} does not fit the memory of {device}; use smaller images"
-                            )
-                        batch = len(chunk) // 2
-                        continue
-                    parts.append(out)
-                    done += len(chunk)
-                    bar.update(len(chunk))
-        finally:
-            self.train(training)
-        whole = [torch.cat(column) for column in zip(*parts, strict=True)]
-        if not all(t.isfinite().all() for t in whole):
-            raise FloatingPointError(
-                f"{self.name} gave features that are not finite in {dtype}; use dtype=torch.float32"
-            )
-        if path is not None:
-            tensors = {str(i): t.cpu().contiguous() for i, t in enumerate(whole)}
-            checkpoints.write_whole(path, lambda partial: safetensors.torch.save_file(tensors, partial))
-        return _unflatten(whole, block, cls)
+        return in_batches(self, images, batch, {"block": block, "norm": norm, "cls": cls}, dtype, cache)
 
     def fingerprint(self) -> str:
         """Hash of weights and configuration: the same for the same features, another after every training step."""
         digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
         for key, tensor in self.model.state_dict().items():
             digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(_raw(tensor))
+            digest.update(raw_bytes(tensor))
         return digest.hexdigest()[:32]
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory in training: keep each block's input only and compute the rest again backwards."""
         self.model.set_grad_checkpointing(enable)
-
-    def _batch_that_fits(self, height, width) -> int:
-        h, w = self.grid(height, width)
-        # The widest moment of a block holds the tokens about a dozen times (q, k, v, the fourfold MLP, residuals);
-        # twice that leaves room for the allocator. More than 1 GB at once makes a CPU no faster.
-        one = 24 * 4 * self.channels * (h * w + 5)
-        free = torch.cuda.mem_get_info(self.mean.device)[0] // 2 if self.mean.is_cuda else 2**30
-        return max(1, min(256, free // one))
-
-    def _key(self, images, *options) -> str:
-        digest = hashlib.sha256(f"{self.fingerprint()} {tuple(images.shape)} {images.dtype} {options}".encode())
-        for image in images:
-            digest.update(_raw(image))
-        return digest.hexdigest()[:32]
 
 
 def load_vit(
@@ -238,13 +174,6 @@ def load_vit(
     return vit.to(device, dtype).eval()
 
 
-def autocast_dtype(device: torch.device) -> torch.dtype:
-    """fp32 on the CPU; on a GPU bf16 from compute capability 8.0 on, else fp16."""
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
-
-
 def check_images(
     images: Tensor,  # [V, 3, H, W] in 0..1
 ) -> None:
@@ -265,31 +194,3 @@ def check_images(
     if low < -0.01 or high > 1.01:  # a hair of overshoot from resizing is harmless
         remedy = "divide by 255" if low >= 0 and high > 2 else "mean and std are handled here, do not normalise before"
         raise ValueError(f"images must lie in 0..1; these range from {low:.3g} to {high:.3g}: {remedy}")
-
-
-def _flatten(found, block, cls) -> list[Tensor]:
-    found = [found] if isinstance(block, int) else found
-    return [tensor for pair in found for tensor in pair] if cls else found
-
-
-def _unflatten(tensors, block, cls):
-    found = list(zip(tensors[::2], tensors[1::2], strict=True)) if cls else tensors
-    return found[0] if isinstance(block, int) else found
-
-
-def _read_features(path) -> list[Tensor] | None:
-    if not path.is_file():
-        return None
-    try:
-        found = safetensors.torch.load_file(path)
-    except safetensors.SafetensorError:  # damaged on disk: compute it again
-        return None
-    return [found[str(i)] for i in range(len(found))]
-
-
-def _raw(tensor) -> memoryview:
-    return memoryview(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-
-
-def _out_of_memory(error) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
