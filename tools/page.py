@@ -26,7 +26,7 @@ body main { max-width: 62rem; margin: 0 auto; }
 .jp-OutputArea-output .jp-RenderedHTMLCommon { max-width: none; }
 .jp-InputPrompt, .jp-OutputPrompt { display: none; }
 .jp-RenderedHTMLCommon img { max-width: 100%; height: auto; }
-.gallery-back { font-family: system-ui, sans-serif; display: block; margin: .5rem; color: var(--jp-content-link-color); }
+.gallery-back { font-family: system-ui; display: block; margin: .5rem; color: var(--jp-content-link-color); }
 math[display=block] { overflow: auto hidden; padding: .3em 0; }
 </style>
 {%- endblock -%}
