@@ -1,7 +1,7 @@
 """From a name and a kind of weights to a timm model: the six of FiT3D, the embedded tiny ViT, any other timm ViT.
 
-Everything is built through timm's public calls with `num_classes=0, dynamic_img_size=True`, as FiT3D does (hubconf.py),
-and loaded strictly, so that timm 1.0.20 and the newest give the same features.
+Everything is built through timm's public calls with ``num_classes=0, dynamic_img_size=True``, as FiT3D does
+(hubconf.py), and loaded strictly, so that timm 1.0.20 and the newest give the same features.
 """
 
 import json
@@ -33,7 +33,7 @@ KINDS = ("original", "fit3d", "random")
 
 
 def build(name: str, weights="original", cache=None, seed: int = 0) -> tuple[nn.Module, str, dict]:
-    """Model, name and configuration for `ViT`; the arguments and what is raised are those of `load_vit`."""
+    """Model, name and configuration for ``ViT``; the arguments and what is raised are those of ``load_vit``."""
     if weights not in KINDS and not Path(weights).suffix:
         raise ValueError(f'weights must be "original", "fit3d", "random" or the path of a file, not {weights!r}')
     if name == "tiny":
@@ -66,7 +66,7 @@ def build(name: str, weights="original", cache=None, seed: int = 0) -> tuple[nn.
 
 
 def configuration(timm_name: str) -> dict:
-    """What `ViT` needs beside the model: how to build it again, and the mean and std of its images.
+    """What ``ViT`` needs beside the model: how to build it again, and the mean and std of its images.
 
     FiT3D uses ImageNet's mean and std for all six, CLIP too (utils/model_utils.py:18-19); other models have their own.
     """

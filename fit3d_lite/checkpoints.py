@@ -44,8 +44,8 @@ FORMAT = "fit3d_lite.vit.1"
 def read_weights(path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a state dict and its metadata.
 
-    Knows `.safetensors`; a bare state dict saved by torch, as FiT3D publishes; and a training checkpoint
-    `{"model": …, "optimizer": …, "args": …}`, as FiT3D's training writes (finetune.py).
+    Knows ``.safetensors``; a bare state dict saved by torch, as FiT3D publishes; and a training checkpoint
+    ``{"model": …, "optimizer": …, "args": …}``, as FiT3D's training writes (finetune.py).
 
     Raises:
         FileNotFoundError. ValueError: truncated, not a checkpoint, or without tensors.
@@ -78,9 +78,9 @@ def read_weights(path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def load_strictly(model: nn.Module, state: dict[str, Tensor], name: str, source) -> None:
-    """Put `state` into `model`, cast to the model's dtype; every key and shape must fit.
+    """Put ``state`` into ``model``, cast to the model's dtype; every key and shape must fit.
 
-    A classifier (`head.*`) that the model does not have is left out: timm's originals carry it.
+    A classifier (``head.*``) that the model does not have is left out: timm's originals carry it.
 
     Raises:
         ValueError: with the first three differences and, when there is one, the model of the six that does fit.
@@ -98,11 +98,11 @@ def load_strictly(model: nn.Module, state: dict[str, Tensor], name: str, source)
 
 
 def save_vit(vit, path, dtype=torch.float16, **notes: str) -> Path:
-    """Write a ViT as safetensors with its architecture, mean and std as metadata, so that `load_vit` can rebuild it.
+    """Write a ViT as safetensors with its architecture, mean and std as metadata, so that ``load_vit`` can rebuild it.
 
     Args:
-        vit: a `ViT`.
-        path: ends in `.safetensors`; appears only when whole.
+        vit: a ``ViT``.
+        path: ends in ``.safetensors``; appears only when whole.
         dtype: of the stored tensors; torch.float16 halves the file, torch.float32 keeps every bit.
         notes: more metadata, e.g. how the weights were made.
     """
@@ -121,7 +121,7 @@ def save_checkpoint(vit, path) -> Path:
 
 
 def write_whole(path: Path, write) -> Path:
-    """Call `write(partial)` and rename, so that a stopped run never leaves half a file under its name."""
+    """Call ``write(partial)`` and rename, so that a stopped run never leaves half a file under its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:

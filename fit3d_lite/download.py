@@ -1,55 +1,42 @@
 """Checked, resumable downloads: a file appears under its name only when it is whole.
 
-`fetch` serves the whole project: a 3 GB `.mat`, a checkpoint, the many small files of a capture. It needs the
-standard library only (urllib), because everything it asks of HTTP is one `Range` header, and one dependency fewer is
-one thing fewer that can differ between Colab and a laptop.
+``fetch`` serves the whole project: a 3 GB ``.mat``, a checkpoint, the many small files of a capture. It needs the
+standard library only (urllib), because all it asks of HTTP is one ``Range`` header, and one dependency fewer is one
+thing fewer that can differ between Colab and a laptop.
 
     <path>.partial   grows, survives a cut connection or a stopped notebook, and is resumed
     <path>           exists only after size and hash have been checked
 """
 
 import hashlib
-import http.client
 import importlib.util
 import os
-import re
-import shutil
 import time
-import urllib.error
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tqdm import tqdm
 
-CHUNK = 1 << 20  # bytes read at once: large enough to be fast, small enough for a lively progress bar
-
-
-class DownloadError(OSError):
-    """A file could not be had; the message says which, from where, and what to do."""
-
-
-class _Cut(Exception):
-    """The connection broke; what has arrived is kept and the rest can be asked for again."""
+from .resume import CHUNK, Cut, DownloadError, bytes_of, continue_download, no_way
 
 
 def fetch(url, path, sha256=None, git_blob=None, size=None, *, retries=4, backoff=1.0, timeout=30.0) -> Path:
-    """Download `url` to `path` unless it is there already, and return the path.
+    """Download ``url`` to ``path`` unless it is there already, and return the path.
 
     An unfinished download continues where it stopped. Broken connections and busy servers (408, 429, 5xx) are tried
-    again after `backoff`·1, 2, 4, … seconds, at most `retries` times in a row without any new bytes. A file that is
-    already there is not downloaded; it is compared with `size`, or with the hash when no size is given.
+    again after ``backoff``·1, 2, 4, … seconds, at most ``retries`` times in a row without any new bytes. A file that is
+    already there is not downloaded; it is compared with ``size``, or with the hash when no size is given.
 
     Args:
         url: http or https address.
         path: where the file shall appear; missing folders are made.
         sha256: expected SHA-256 in hex. Without it, the hash that huggingface.co announces for its large files is used.
-        git_blob: expected git blob id in hex: SHA-1 of `b"blob <bytes>\\0" + content`, as `git hash-object` prints it.
+        git_blob: expected git blob id in hex, as ``git hash-object`` prints it: SHA-1 of ``b"blob <bytes>\\0" + content``
         size: expected bytes.
         timeout: seconds without any byte after which a connection counts as broken.
 
     Raises:
-        DownloadError: no network (or `FIT3D_OFFLINE=1`), address refused, wrong size or hash, disk too small. After a
+        DownloadError: no network (or ``FIT3D_OFFLINE=1``), address refused, wrong size or hash, disk too small. After a
             wrong hash nothing is left on disk, so the next call starts afresh.
     """
     path = Path(path)
@@ -62,15 +49,15 @@ def fetch_many(files, threads=8, desc=None, **options) -> list[Path]:
     """Download many files with a few threads and one progress bar; the first failure stops the rest.
 
     Args:
-        files: dicts of `fetch`'s arguments: `{"url": …, "path": …, "sha256" | "git_blob": …, "size": …}`.
+        files: dicts of ``fetch``'s arguments: ``{"url": …, "path": …, "sha256" | "git_blob": …, "size": …}``.
         threads: connections at once.
-        options: `retries`, `backoff`, `timeout` of `fetch`.
+        options: ``retries``, ``backoff``, ``timeout`` of ``fetch``.
 
     Returns:
         The paths, in order. What was finished before a failure stays and is not downloaded again.
 
     Raises:
-        ValueError: two files with the same path. DownloadError: as `fetch`.
+        ValueError: two files with the same path. DownloadError: as ``fetch``.
     """
     files = [{"sha256": None, "git_blob": None, "size": None} | dict(file) for file in files]
     paths = [Path(file["path"]) for file in files]
@@ -94,7 +81,7 @@ def fetch_many(files, threads=8, desc=None, **options) -> list[Path]:
 
 
 def cache_folder(cache=None) -> Path:
-    """Where downloads are kept: `cache`, else FIT3D_CACHE; else /content/fit3d_cache on Colab, ~/.cache/fit3d_lite."""
+    """Where downloads are kept: ``cache`` or FIT3D_CACHE; else /content/fit3d_cache on Colab, ~/.cache/fit3d_lite."""
     if cache or os.environ.get("FIT3D_CACHE"):
         return Path(cache or os.environ["FIT3D_CACHE"]).expanduser()
     try:
@@ -105,7 +92,7 @@ def cache_folder(cache=None) -> Path:
 
 
 def offline() -> bool:
-    """True when the environment variable `FIT3D_OFFLINE` forbids the network."""
+    """True when the environment variable ``FIT3D_OFFLINE`` forbids the network."""
     return os.environ.get("FIT3D_OFFLINE", "0") not in ("", "0")
 
 
@@ -125,18 +112,18 @@ def _fetch(url, path, sha256, git_blob, size, retries, backoff, timeout, bar) ->
     most, failures, reached = 0, 0, False
     while True:
         try:
-            announced = _continue(url, partial, size, timeout, share)
+            announced = continue_download(url, partial, size, timeout, share)
             break
-        except _Cut as cut:
+        except Cut as cut:
             cause = cut.__cause__
-            reached |= not _no_way(cause)
+            reached |= not no_way(cause)
             if not reached:  # waiting would not help
                 raise DownloadError(
                     f"no network: {what} is missing and {url} cannot be reached ({cause.reason}). {by_hand}."
                 ) from cause
             # Only bytes beyond the furthest point so far are progress: a server that ignores Range and always breaks
             # at the same byte must not keep us for ever.
-            have = _bytes(partial)
+            have = bytes_of(partial)
             failures = 0 if have > most else failures + 1
             most = max(most, have)
             if failures > retries:
@@ -149,88 +136,6 @@ def _fetch(url, path, sha256, git_blob, size, retries, backoff, timeout, bar) ->
     _check_partial(partial, url, sha256 or (None if git_blob else announced), git_blob, size)
     partial.replace(path)
     return path
-
-
-def _continue(url, partial, size, timeout, share) -> str | None:
-    """Append to `partial` until it is whole, in one request. Returns the SHA-256 the server announces, if any."""
-    have = _bytes(partial)
-    if size is not None and have > size:  # left by another version of the file
-        partial.unlink()
-        have = 0
-    if size is not None and have == size:
-        share.reach(have)
-        return None
-    redirect = _RememberHash()
-    headers = {"User-Agent": "fit3d_lite", "Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
-    try:
-        opener = urllib.request.build_opener(redirect)
-        reply = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # no bytes after `have`: either the partial is whole, or it is of another file
-            total = re.search(r"/(\d+)$", error.headers.get("Content-Range", ""))
-            if total is not None and int(total[1]) == have:
-                return redirect.sha256
-            partial.unlink(missing_ok=True)
-            raise _Cut from error
-        if error.code in (408, 429) or error.code >= 500:
-            raise _Cut from error
-        raise DownloadError(
-            f"{url} answers {error.code} {error.reason}: the file has moved or is not public. If you have it, put it "
-            f"at {partial.absolute().with_suffix('')}."
-        ) from error
-    except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
-        raise _Cut from error
-
-    with reply:
-        if reply.status == 206:
-            start = re.match(r"bytes (\d+)-", reply.headers.get("Content-Range", ""))
-            if start is None or int(start[1]) != have:
-                raise DownloadError(f"{url} was asked for bytes from {have:,} and sent others; delete {partial}")
-        else:
-            have = 0  # the server ignores Range and sends the whole file: start over
-        length = reply.headers.get("Content-Length")
-        total = have + int(length) if length is not None else None
-        if None not in (size, total) and total != size:
-            raise DownloadError(
-                f"{url} offers {total:,} bytes where {size:,} were expected: the file has changed, or a login or error "
-                "page is sent in its place"
-            )
-        free = shutil.disk_usage(partial.parent).free
-        if total is not None and total - have > free:
-            raise DownloadError(
-                f"{partial.stem} needs {(total - have) / 2**20:,.0f} MB more and {partial.parent} has "
-                f"{free / 2**20:,.0f} MB free; make room or choose another folder"
-            )
-        share.expect(total)
-        with open(partial, "ab" if have else "wb") as out:
-            share.reach(have)
-            while True:
-                try:
-                    chunk = reply.read1(CHUNK)
-                except (OSError, http.client.HTTPException) as error:
-                    raise _Cut from error
-                if not chunk:
-                    break
-                out.write(chunk)
-                have += len(chunk)
-                share.reach(have)
-    if total is not None and have < total:  # http.client does not complain when a body ends early
-        raise _Cut from ConnectionError(f"{have:,} of {total:,} bytes arrived")
-    return redirect.sha256
-
-
-class _RememberHash(urllib.request.HTTPRedirectHandler):
-    """huggingface.co names the SHA-256 of a large file when it redirects to its storage (`X-Linked-Etag`)."""
-
-    sha256 = None
-
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
-        tag = headers.get("X-Linked-Etag", "").strip('"')
-        if re.fullmatch(r"[0-9a-f]{64}", tag):
-            self.sha256 = tag
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 class _Share:
@@ -251,18 +156,8 @@ class _Share:
         self.position = position
 
 
-def _no_way(error) -> bool:
-    """True when there is no way to the server at all: no name, no route, refused; not when it is merely slow."""
-    unanswered = isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError)
-    return unanswered and not isinstance(error.reason, (TimeoutError, ConnectionResetError))
-
-
-def _bytes(path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
 def hash_file(path, kind="sha256") -> str:
-    """Hex digest of a file: `kind` is "sha256", or "git_blob" for the id that git gives the same content."""
+    """Hex digest of a file: ``kind`` is "sha256", or "git_blob" for the id that git gives the same content."""
     digest = hashlib.sha256() if kind == "sha256" else hashlib.sha1(b"blob %d\0" % Path(path).stat().st_size)
     with open(path, "rb") as file:
         while chunk := file.read(CHUNK):
@@ -271,8 +166,8 @@ def hash_file(path, kind="sha256") -> str:
 
 
 def _check_partial(partial, url, sha256, git_blob, size):
-    if size is not None and _bytes(partial) != size:
-        have = _bytes(partial)
+    if size is not None and bytes_of(partial) != size:
+        have = bytes_of(partial)
         partial.unlink()
         raise DownloadError(f"{url} gave {have:,} bytes where {size:,} were expected; nothing is kept")
     for kind, expected in (("sha256", sha256), ("git_blob", git_blob)):

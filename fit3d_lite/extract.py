@@ -20,7 +20,7 @@ def in_batches(
     dtype: torch.dtype | None,
     cache,
 ):
-    """The work behind `ViT.extract`, which says what the arguments mean and what is raised."""
+    """The work behind ``ViT.extract``, which says what the arguments mean and what is raised."""
     if batch is not None and batch < 1:
         raise ValueError(f"batch is {batch} and must be at least 1, or None to fit the memory")
     device = vit.mean.device

@@ -28,7 +28,7 @@ class ViT(nn.Module):
     """A timm vision transformer as a feature extractor.
 
     Attributes:
-        model: the timm model; its `state_dict()` has the published FiT3D keys.
+        model: the timm model; its ``state_dict()`` has the published FiT3D keys.
         name: the name it was loaded by.
         channels: C. patch_size: pixels. blocks: number of transformer blocks.
         config: what is needed to build it again, JSON-able.
@@ -46,7 +46,7 @@ class ViT(nn.Module):
         return self.features(images)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Patches (h, w) of an image of `height` × `width` pixels."""
+        """Patches (h, w) of an image of ``height`` × ``width`` pixels."""
         p = self.patch_size
         if min(height, width) < p:
             raise ValueError(f"an image of {height}×{width} pixels is smaller than one patch of {p}×{p}")
@@ -67,7 +67,7 @@ class ViT(nn.Module):
             cls: also return the CLS token, which FiT3D's depth probe appends.
 
         Returns:
-            [V, C, h, w]; with `cls` a pair ([V, C, h, w], [V, C]); with a list of blocks a list of these.
+            [V, C, h, w]; with ``cls`` a pair ([V, C, h, w], [V, C]); with a list of blocks a list of these.
 
         Raises:
             ValueError: wrong shape, values outside 0..1, not-a-number, no such block, a model without a CLS token.
@@ -112,7 +112,7 @@ class ViT(nn.Module):
         dtype: torch.dtype | None = None,
         cache=None,
     ):
-        """`features` for any number of images: in batches, without gradients, in evaluation mode.
+        """``features`` for any number of images: in batches, without gradients, in evaluation mode.
 
         Args:
             batch: images at once; by default as many as fit half of the free memory. Halved when memory runs out.
@@ -121,10 +121,10 @@ class ViT(nn.Module):
             cache: folder to keep the result in. It is found again for the same weights, images and options.
 
         Returns:
-            As `features`, float32, on the device of `images`.
+            As ``features``, float32, on the device of ``images``.
 
         Raises:
-            ValueError: as `features`. MemoryError: one image alone does not fit. FloatingPointError: the features are
+            ValueError: as ``features``. MemoryError: one image alone does not fit. FloatingPointError: the features are
             not finite, which fp16 can cause.
         """
         check_images(images)
@@ -155,14 +155,14 @@ def load_vit(
     """Load a vision transformer, in evaluation mode.
 
     Args:
-        name: "tiny" (comes with this package, needs no network), one of the six of FiT3D (`NAMES`), or the timm name
+        name: "tiny" (comes with this package, needs no network), one of the six of FiT3D (``NAMES``), or the timm name
             of any other ViT.
         weights: "original" (pretrained, from timm's hub), "fit3d" (fine-tuned by FiT3D's authors; for "tiny" by this
-            course), "random" (untrained, from `seed`: the control), or the path of a checkpoint (`read_weights`).
+            course), "random" (untrained, from ``seed``: the control), or the path of a checkpoint (``read_weights``).
         device: by default the GPU if there is one.
         dtype: of the weights, by default float32.
-        cache: folder of downloaded checkpoints, see `cache_folder`.
-        grad_checkpointing: see `ViT.set_grad_checkpointing`.
+        cache: folder of downloaded checkpoints, see ``cache_folder``.
+        grad_checkpointing: see ``ViT.set_grad_checkpointing``.
 
     Raises:
         ValueError: unknown name, weights that do not fit or cannot be read. FileNotFoundError: no such file.

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from fit3d_lite import download
+from fit3d_lite import download, resume
 from fit3d_lite.download import DownloadError, fetch, fetch_many, hash_file
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
@@ -220,7 +220,7 @@ def test_no_network_is_said_at_once(tmp_path):
 
 def test_a_full_disk_is_noticed_before_the_download(server, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(resume.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(DownloadError, match="needs 1 MB more"):
         get(server, tmp_path)
 
