@@ -31,7 +31,7 @@ def fetch(url, path, sha256=None, git_blob=None, size=None, *, retries=4, backof
         url: http or https address.
         path: where the file shall appear; missing folders are made.
         sha256: expected SHA-256 in hex. Without it, the hash that huggingface.co announces for its large files is used.
-        git_blob: expected git blob id in hex, as ``git hash-object`` prints it: SHA-1 of ``b"blob <bytes>\\0" + content``
+        git_blob: expected git blob id in hex, as ``git hash-object`` prints it (SHA-1 with a header).
         size: expected bytes.
         timeout: seconds without any byte after which a connection counts as broken.
 
