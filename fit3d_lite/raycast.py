@@ -10,12 +10,14 @@ picture is the same to the last bit on every processor and with any number of th
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 BOX, BALL, CONE = 0, 1, 2  # CONE: a cylinder whose top radius is `taper` times its bottom radius
 FAR = 1e6
+TINY = 1e-12  # added to a divisor that may be zero; below the last digit of every other value it takes
 
 
 @dataclass
@@ -37,40 +39,42 @@ class Primitives:
     glow: Tensor  # [N] emitted light, as a multiple of the surface colour
     gloss: Tensor  # [N] strength of the highlight
 
+    @cached_property
+    def inverse(self) -> tuple[Tensor, ...]:
+        """The five entries of world-to-unit: a turn by minus the yaw, then a division by the half extents."""
+        (cos, sin), (x, y, z) = self.yaw.unbind(-1), (1.0 / self.half).unbind(-1)
+        return cos * x, sin * x, -sin * y, cos * y, z
+
+    @cached_property
+    def reach(self) -> Tensor:
+        """[N, 3] half extents of the upright box around each primitive."""
+        (cos, sin), (x, y, z) = self.yaw.abs().unbind(-1), self.half.unbind(-1)
+        return torch.stack([cos * x + sin * y, sin * x + cos * y, z], -1)
+
     def to(self, device) -> Primitives:
         return Primitives(*(getattr(self, f.name).to(device) for f in fields(self)))
-
-
-def turn(x: Tensor, y: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-    """World to local: rotate by minus the yaw."""
-    return x * cos + y * sin, y * cos - x * sin
 
 
 def to_unit(point, prims: Primitives, index: Tensor, shift: bool):
     """Components of points (shift) or directions in the unit frames of prims[index]; index broadcasts against them."""
     x, y, z = point
-    cos, sin = prims.yaw[index, 0], prims.yaw[index, 1]
-    hx, hy, hz = prims.half[index].unbind(-1)
     if shift:
-        cx, cy, cz = prims.center[index].unbind(-1)
+        cx, cy, cz = (c[index] for c in prims.center.unbind(-1))
         x, y, z = x - cx, y - cy, z - cz
-    x, y = turn(x, y, cos, sin)
-    return x / hx, y / hy, z / hz
-
-
-def _nonzero(x: Tensor) -> Tensor:
-    return torch.where(x.abs() < 1e-9, torch.full_like(x, 1e-9), x)
+    xx, xy, yx, yy, zz = (c[index] for c in prims.inverse)
+    return x * xx + y * xy, x * yx + y * yy, z * zz
 
 
 def hit_box(o, d) -> tuple[Tensor, Tensor]:
     """Entry and exit parameter of the cube [-1, 1]^3 by the slab method; entry > exit means a miss."""
     near, far = None, None
     for axis in range(3):
-        inverse = 1.0 / _nonzero(d[axis])
-        middle, width = -o[axis] * inverse, inverse.abs()
-        near = middle - width if near is None else torch.maximum(near, middle - width)
-        far = middle + width if far is None else torch.minimum(far, middle + width)
-    return near, far
+        inverse = (d[axis] + TINY).reciprocal()
+        middle, width = o[axis] * inverse, inverse.abs()  # minus the middle of the slab
+        enter, leave = middle + width, width - middle
+        near = enter if near is None else torch.minimum(near, enter)  # minus the latest entry
+        far = leave if far is None else torch.minimum(far, leave)
+    return -near, far
 
 
 def hit_ball(o, d) -> tuple[Tensor, Tensor]:
@@ -90,14 +94,14 @@ def hit_cone(o, d, taper: Tensor) -> tuple[Tensor, Tensor]:
     """Entry and exit parameter of |z| <= 1, x^2 + y^2 <= r(z)^2, with r(-1) = 1 and r(1) = taper in [0, 1]."""
     mid, slope = 0.5 * (taper + 1.0), 0.5 * (taper - 1.0)
     r, dr = mid + slope * o[2], slope * d[2]
-    a = _nonzero(d[0] * d[0] + d[1] * d[1] - dr * dr)
+    a = d[0] * d[0] + d[1] * d[1] - dr * dr + TINY
     b = o[0] * d[0] + o[1] * d[1] - r * dr
     c = o[0] * o[0] + o[1] * o[1] - r * r
     disc = b * b - a * c
     root = disc.clamp(min=0.0).sqrt()
     first, second = (-b - root) / a, (-b + root) / a
     low, high = torch.minimum(first, second), torch.maximum(first, second)
-    inverse = 1.0 / _nonzero(d[2])
+    inverse = (d[2] + TINY).reciprocal()
     middle, width = -o[2] * inverse, inverse.abs()
     slab_in, slab_out = middle - width, middle + width
     # a < 0: the ray is steeper than the side, so inside is before the first root or after the second. Between the
@@ -117,30 +121,35 @@ def interval(kind: int, o, d, taper: Tensor) -> tuple[Tensor, Tensor]:
     return hit_ball(o, d) if kind == BALL else hit_cone(o, d, taper)
 
 
-def _candidates(prims: Primitives, ids: Tensor, start: Tensor, end: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
-    """Which of prims[ids] can meet a tile: segment start..end [T, 3], thickened by radius [T, n]. -> order, counts."""
-    o = to_unit([c[:, None] for c in start.unbind(-1)], prims, ids[None], True)
-    d = to_unit([c[:, None] for c in (end - start).unbind(-1)], prims, ids[None], False)
-    half = prims.half[ids]
-    grow = [half[None, :, k] / (half[None, :, k] + radius) for k in range(3)]
-    near, far = hit_box([o[k] * grow[k] for k in range(3)], [d[k] * grow[k] for k in range(3)])
-    keep = (near <= far) & (far >= 0.0) & (near <= 1.0)
-    # Stable descending sort puts the kept primitives first, in their own order.
-    order = torch.sort(keep.to(torch.uint8), dim=1, descending=True, stable=True).indices
-    return ids[order], keep.sum(1)
-
-
-def _sweep(prims: Primitives, kind: int, ids: Tensor, start, end, radius, visit) -> None:
-    """Call visit(tiles, prim ids [m, 1]) for the k-th candidate of every tile that has one, k = 0, 1, ..."""
-    if not len(ids) or not len(start):
-        return
-    lists, counts = _candidates(prims, ids, start, end, radius)
-    # Tiles with many candidates first, so that the tiles still busy at step k are a prefix.
+def _lists(prims: Primitives, ids: Tensor, start: Tensor, end: Tensor, radius: Tensor, grow: Tensor):
+    """Which of prims[ids] can meet a tile of rays: the segment start..end [T, 3], as thick as radius [T] where it starts
+    and radius + grow where it ends. Returns the tiles by falling number of candidates, their lists, and for every k the
+    number of tiles that have more than k candidates."""
+    span = end - start
+    center, half = prims.center[ids], prims.reach[ids]
+    length = (span * span).sum(-1).clamp(min=1e-12).sqrt()
+    # How far along the segment a primitive reaches at most bounds how thick the tile is there.
+    axis = span / length[:, None]
+    ahead = (axis[:, None, 0] * center[:, 0] + axis[:, None, 1] * center[:, 1]) + axis[:, None, 2] * center[:, 2]
+    ahead += ((half * half).sum(-1).sqrt() - (axis * start).sum(-1, keepdim=True))
+    keep = ahead > -radius[:, None]
+    thick = (ahead / length[:, None]).clamp_(0.0, 1.0).mul_(grow[:, None]).add_(radius[:, None] + 1e-3)
+    inverse = (span + TINY).reciprocal()
+    near, far = torch.zeros_like(thick), torch.ones_like(thick)
+    for k in range(3):
+        middle = (center[:, k] - start[:, k : k + 1]) * inverse[:, k : k + 1]
+        width = (half[:, k] + thick) * inverse[:, k : k + 1].abs()
+        near, far = torch.maximum(near, middle - width), torch.minimum(far, middle + width)
+    keep &= near <= far
+    counts = keep.sum(1)
     tiles = torch.sort(counts, descending=True, stable=True).indices
-    lists = lists[tiles]
-    busy = [int(n) for n in (counts[:, None] > torch.arange(int(counts.max()), device=counts.device)).sum(0)]
-    for k, m in enumerate(busy):
-        visit(tiles[:m], lists[:m, k : k + 1])
+    row, column = keep[tiles].nonzero(as_tuple=True)
+    first = counts[tiles].cumsum(0) - counts[tiles]
+    rank = torch.arange(len(row), device=row.device) - first[row]
+    most = int(counts.max())
+    lists = torch.zeros((len(tiles), most), dtype=torch.int64, device=row.device)
+    lists[row, rank] = ids[column]
+    return tiles, lists, (counts[:, None] > torch.arange(most, device=row.device)).sum(0).tolist()
 
 
 def nearest(prims: Primitives, eye: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,23 +164,25 @@ def nearest(prims: Primitives, eye: Tensor, direction: Tensor) -> tuple[Tensor, 
     axis = unit.mean(1)
     axis = axis / (axis * axis).sum(-1, keepdim=True).sqrt()
     cos = (unit * axis[:, None]).sum(-1).amin(1).clamp(0.05, 1.0)
-    tan = (1.0 - cos * cos).sqrt() / cos + 1e-3
-    components = direction.unbind(-1)
+    reach = 30.0  # metres: beyond any room
     for kind in (BOX, BALL, CONE):
         ids = torch.nonzero(prims.kind == kind)[:, 0]
-        size = (prims.half[ids] ** 2).sum(-1).sqrt()
-        reach = (prims.center[ids][None] - eye[:, None]).pow(2).sum(-1).sqrt() + size  # [T, n]
-
-        def visit(tiles, index, kind=kind):
-            o = to_unit([c[:, None] for c in eye[tiles].unbind(-1)], prims, index, True)
-            d = to_unit([c[tiles] for c in components], prims, index, False)
+        if not len(ids):
+            continue
+        thick = reach * ((1.0 - cos * cos).sqrt() / cos + 1e-3)
+        tiles, lists, busy = _lists(prims, ids, eye, eye + axis * reach, torch.zeros_like(thick), thick)
+        # In this order the tiles still busy at step k are the first ones, so a step needs slices only.
+        origin, rays = eye[tiles][:, :, None].unbind(1), [c[tiles] for c in direction.unbind(-1)]
+        t, winner = t_best[tiles], best[tiles]
+        for k, m in enumerate(busy):
+            index = lists[:m, k : k + 1]
+            o = to_unit([c[:m] for c in origin], prims, index, True)
+            d = to_unit([c[:m] for c in rays], prims, index, False)
             near, far = interval(kind, o, d, prims.taper[index])
-            old = t_best[tiles]
-            closer = (near <= far) & (near > 1e-4) & (near < old)
-            t_best[tiles] = torch.where(closer, near, old)
-            best[tiles] = torch.where(closer, index, best[tiles])
-
-        _sweep(prims, kind, ids, eye, eye + axis * 100.0, reach * tan[:, None] + 1e-3, visit)
+            closer = (near <= far) & (near > 1e-4) & (near < t[:m])
+            t[:m] = torch.where(closer, near, t[:m])
+            winner[:m] = torch.where(closer, index, winner[:m])
+        t_best[tiles], best[tiles] = t, winner
     return t_best, best
 
 
@@ -185,7 +196,6 @@ def blocked(prims: Primitives, point: Tensor, target: Tensor, needed: Tensor) ->
     if not len(rows):
         return out
     point, target, needed = point[rows], target[rows], needed[rows]
-    span = target - point
 
     def middle(x):  # centre and radius of the box around the needed points of a tile
         low = torch.where(needed[..., None], x, FAR).amin(1)
@@ -193,19 +203,22 @@ def blocked(prims: Primitives, point: Tensor, target: Tensor, needed: Tensor) ->
         return (low + high) * 0.5, ((high - low) ** 2).sum(-1).sqrt() * 0.5
 
     (start, r0), (end, r1) = middle(point), middle(target)
-    radius = torch.maximum(r0, r1)[:, None] + 1e-3
-    origin, span = point.unbind(-1), span.unbind(-1)
     result = torch.zeros(needed.shape, dtype=torch.bool, device=point.device)
     for kind in (BOX, BALL, CONE):
         ids = torch.nonzero((prims.kind == kind) & prims.casts)[:, 0]
-
-        def visit(tiles, index, kind=kind):
-            o = to_unit([c[tiles] for c in origin], prims, index, True)
-            d = to_unit([c[tiles] for c in span], prims, index, False)
+        if not len(ids):
+            continue
+        tiles, lists, busy = _lists(prims, ids, start, end, r0, (r1 - r0).clamp(min=0.0))
+        origin = [c[tiles] for c in point.unbind(-1)]
+        rays = [c[tiles] for c in (target - point).unbind(-1)]
+        hit = result[tiles]
+        for k, m in enumerate(busy):
+            index = lists[:m, k : k + 1]
+            o = to_unit([c[:m] for c in origin], prims, index, True)
+            d = to_unit([c[:m] for c in rays], prims, index, False)
             near, far = interval(kind, o, d, prims.taper[index])
-            result[tiles] |= (near <= far) & (far > 1e-4) & (near < 0.999)
-
-        _sweep(prims, kind, ids, start, end, radius, visit)
+            hit[:m] |= (near <= far) & (far > 1e-4) & (near < 0.999)
+        result[tiles] = hit
     out[rows] = result
     return out
 
