@@ -242,7 +242,7 @@ def book_row(kit, style, x0, x1, y, z, height, depth) -> None:
         base = shade(dice.pick(colors), dice.uniform(0.7, 1.2))
         mark = rgb(dice.pick(("f3e9d2", "d4af37", "f8f8f8", "1c1c1c")))
         deep = depth * dice.uniform(0.8, 1.0)
-        kit.box((x + w / 2, y + deep / 2, z + h / 2), (w - 0.002, deep, h), "books", ("spine", base, mark, 1.0))
+        kit.box((x + w / 2, y + deep / 2, z + h / 2), (w - 0.002, deep, h), "books", ("spine", base, mark, 1.0), casts=False)
         x += w
 
 
@@ -367,8 +367,8 @@ def cabinet(kit, style, w=1.2, d=0.42, h=0.8) -> float:
     for i in range(columns):
         for j in range(rows):
             x, z = -w / 2 + (i + 0.5) * cw, 0.14 + (j + 0.5) * rh
-            kit.box((x, d + 0.004, z), (cw - 0.025, 0.02, rh - 0.02), "shelf", front)
-            kit.box((x, d + 0.025, z + rh * 0.2), (min(0.12, cw * 0.3), 0.018, 0.018), "shelf", ("plain", style.metal, style.metal, 1.0))
+            kit.box((x, d + 0.004, z), (cw - 0.025, 0.02, rh - 0.02), "shelf", front, casts=False)
+            kit.box((x, d + 0.025, z + rh * 0.2), (min(0.12, cw * 0.3), 0.018, 0.018), "shelf", ("plain", style.metal, style.metal, 1.0), casts=False)
     return h
 
 
@@ -433,6 +433,6 @@ def picture(kit, style, x, z, w, h) -> None:
     dice = kit.dice
     frame = dice.pick((style.wood(0), ("plain", rgb("1f1f20"), rgb("1f1f20"), 1.0), ("plain", rgb("c9a452"), rgb("c9a452"), 1.0), ("plain", style.white, style.white, 1.0)))
     kit.box((x, 0.012, z), (w, 0.024, h), "picture", frame)
-    kit.box((x, 0.0135, z), (w - 0.05, 0.027, h - 0.05), "picture", ("plain", style.white, style.white, 1.0))
+    kit.box((x, 0.0135, z), (w - 0.05, 0.027, h - 0.05), "picture", ("plain", style.white, style.white, 1.0), casts=False)
     a, b = style.accent(), shade(style.accent(), 1.2)
-    kit.box((x, 0.015, z), (w - 0.05 - 0.16 * min(w, h), 0.03, h - 0.05 - 0.16 * min(w, h)), "picture", ("painting", a, b, dice.uniform(0.05, 0.25)))
+    kit.box((x, 0.015, z), (w - 0.05 - 0.16 * min(w, h), 0.03, h - 0.05 - 0.16 * min(w, h)), "picture", ("painting", a, b, dice.uniform(0.05, 0.25)), casts=False)

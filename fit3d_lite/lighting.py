@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .raycast import FAR, Primitives, blocked, nearest, surface
-from .textures import noise_table, paint
+from .textures import paint
 
 TILE = 8  # rays are traced in tiles of 8 x 8 pixels
 
@@ -70,86 +70,106 @@ def corner_shade(point: Tensor, normal: Tensor, size) -> Tensor:
     return out
 
 
-def spread(soft: Tensor, index: Tensor, normal: Tensor) -> Tensor:
-    """Average the light [V, H, W, 3] over 4 x 4 pixels of the same face, so that each pixel sees all 16 light samples.
+def spread(seen: Tensor, traced: Tensor, index: Tensor, normal: Tensor) -> Tensor:
+    """Mean of seen [V, H, W, L] over the traced pixels among the 4 x 4 neighbours on the same face.
 
-    The weights (1/2, 1, 1, 1, 1/2) give every residue modulo 4 the same total: on a flat face the pattern of the
-    samples cancels exactly instead of leaving noise.
+    The weights (1/2, 1, 1, 1, 1/2) give every residue modulo 4 the same total, so on a flat face each pixel gets every
+    sample of the repeating 4 x 4 pattern equally: the pattern cancels instead of leaving noise.
     """
+    total, weight = seen * traced, traced
     for axis in (1, 2):
-        size = soft.shape[axis]
-        total, weight = soft.clone(), torch.ones_like(soft[..., :1])
+        size = seen.shape[axis]
+        sums, weights = total.clone(), weight.clone()
         for step, gain in ((1, 1.0), (2, 0.5)):
-            if step >= size:
-                continue
-            low = [slice(None)] * 3
-            low[axis] = slice(0, size - step)
-            high = [slice(None)] * 3
-            high[axis] = slice(step, size)
-            low, high = tuple(low), tuple(high)
+            low, high = (slice(None),) * axis + (slice(0, -step),), (slice(None),) * axis + (slice(step, None),)
             same = (index[low] == index[high]) & (dot(normal[low], normal[high]) > 0.9)
-            same = same.to(soft.dtype)[..., None] * gain
-            total[low] += soft[high] * same
-            weight[low] += same
-            total[high] += soft[low] * same
-            weight[high] += same
-        soft = total / weight
-    return soft
+            same = same.to(seen.dtype)[..., None] * gain
+            sums[low] += total[high] * same
+            sums[high] += total[low] * same
+            weights[low] += weight[high] * same
+            weights[high] += weight[low] * same
+        total, weight = sums, weights
+    return total / weight.clamp(min=1e-3)
 
 
-def light_at(prims: Primitives, lights: Lights, point: Tensor, normal: Tensor, jitter: Tensor, shadows: bool) -> tuple[Tensor, Tensor]:
-    """Linear RGB light arriving at points [T, R, 3]: the soft part and the sun's.
+class Shadows:
+    """Traces shadow rays and remembers the answers, one channel for each light."""
 
-    jitter [T, R, 2] in 0..1 chooses the sample of each area light; `spread` averages over neighbours afterwards.
+    def __init__(self, prims: Primitives, origin: Tensor, half: tuple[Tensor, Tensor]) -> None:
+        self.prims, self.origin, self.half = prims, origin, half
+        self.seen: list[Tensor] = []
+        self.traced: list[Tensor] = []
+
+    def soft(self, target: Tensor, needed: Tensor) -> None:
+        """Every other pixel, in a chequerboard that changes its colour from light to light."""
+        chosen = self.half[len(self.seen) % 2]
+        seen, traced = torch.ones_like(target[..., 0]), torch.zeros_like(target[..., 0])
+        hit = blocked(self.prims, self.origin[:, chosen], target[:, chosen], needed[:, chosen])
+        seen[:, chosen] = 1.0 - hit.to(seen.dtype)
+        traced[:, chosen] = 1.0
+        self.seen.append(seen)
+        self.traced.append(traced)
+
+
+def light_at(prims: Primitives, lights: Lights, point: Tensor, normal: Tensor, jitter: Tensor, shadows: Shadows | None):
+    """Linear RGB light arriving at points [T, R, 3]: what needs no shadow ray, and a list of lights that do.
+
+    jitter [T, R, 2] in 0..1 chooses the sample of each area light; `spread` averages over neighbours afterwards. The
+    list has one [T, R, 3] for each channel of `shadows`.
     """
-    device = point.device
-    lifted = point + normal * 2e-3
 
-    def visible(target: Tensor, needed: Tensor) -> Tensor:
-        if not shadows:
-            return torch.ones_like(needed, dtype=torch.float32)
-        return 1.0 - blocked(prims, lifted, target, needed).to(torch.float32)
+    def color(*rgb: float) -> Tensor:
+        return torch.tensor(rgb, device=point.device)
 
     up = 0.5 + 0.5 * normal[..., 2:]
-    bounce, ceiling = torch.tensor(lights.bounce, device=device), torch.tensor([0.95, 0.96, 1.0], device=device)
-    total = (bounce * (1.0 - up) + ceiling * up) * 0.30 * corner_shade(point, normal, lights.size)[..., None]
-    sky = torch.tensor([0.86, 0.95, 1.1], device=device) * lights.sky_power
-    direct = torch.zeros_like(total)
-    s = torch.tensor(lights.sun, device=device)
+    bounce = color(*lights.bounce) * (1.0 - up) + color(0.95, 0.96, 1.0) * up
+    open_light = bounce * 0.30 * corner_shade(point, normal, lights.size)[..., None]
+    shaded = []
     for window in lights.windows:
         nx, ny = window.normal
         x, y, z = window.center
         a = (jitter[..., 0] - 0.5) * window.width
         b = (jitter[..., 1] - 0.5) * window.height
         target = torch.stack([x + nx * 0.06 - ny * a, y + ny * 0.06 + nx * a, z + b], -1)
-        to = target - point
-        d2 = dot(to, to).clamp(min=0.05)
-        r = d2.sqrt()
-        cos_here = (dot(to, normal) / r).clamp(min=0.0)
-        cos_there = (-(to[..., 0] * nx + to[..., 1] * ny) / r).clamp(min=0.0)
-        power = cos_here * cos_there / (d2 + 0.4) * (window.width * window.height)
-        total = total + (power * visible(target, power > 0.004))[..., None] * sky
+        # How much arrives is taken from the middle of the pane: only who is in the way depends on the sample.
+        power = pane(point, normal, window) * (window.width * window.height)
+        shaded.append(power[..., None] * color(0.86, 0.95, 1.1) * lights.sky_power)
+        if shadows:
+            shadows.soft(target, power > 0.004)
         # The sun is seen where the line towards it leaves the room through the window.
         toward = -lights.sun[0] * nx - lights.sun[1] * ny
         if lights.sun_power <= 0 or toward < 0.05:
             continue
+        sun = color(*lights.sun)
         gap = ((point[..., 0] - x) * nx + (point[..., 1] - y) * ny) * (1.0 / toward)
-        out = point + s * gap[..., None]
+        out = point + sun * gap[..., None]
         a = (out[..., 0] - x) * -ny + (out[..., 1] - y) * nx
-        facing = dot(normal, s).clamp(min=0.0)
-        lit = facing * ((a.abs() < window.width / 2) & ((out[..., 2] - z).abs() < window.height / 2)).to(torch.float32)
-        lit = lit * visible(out, lit > 0)
-        direct = direct + lit[..., None] * torch.tensor([1.0, 0.86, 0.62], device=device) * lights.sun_power
+        lit = dot(normal, sun).clamp(min=0.0)
+        lit = lit * ((a.abs() < window.width / 2) & ((out[..., 2] - z).abs() < window.height / 2)).to(lit.dtype)
+        if shadows:  # a sharp shadow: every pixel asks
+            lit = lit * (1.0 - blocked(prims, shadows.origin, out, lit > 0).to(lit.dtype))
+        open_light = open_light + lit[..., None] * color(1.0, 0.86, 0.62) * lights.sun_power
     for x, y, z, power in lights.lamps:
-        shift = torch.stack([jitter[..., 0] - 0.5, jitter[..., 1] - 0.5, jitter[..., 0] * 0.0], -1) * 0.2
-        target = torch.tensor([x, y, z], device=device) + shift
-        to = target - point
+        to = color(x, y, z) - point
         d2 = dot(to, to).clamp(min=0.02)
         cos = (dot(to, normal) / d2.sqrt()).clamp(min=0.0)
         # Ends at a finite distance, so that most of the room need not ask about a small lamp.
         amount = (cos * power / (d2 + 0.25) - 0.02).clamp(min=0.0)
-        total = total + (amount * visible(target, amount > 0))[..., None] * torch.tensor([1.0, 0.78, 0.5], device=device)
-    return total, direct
+        shaded.append(amount[..., None] * color(1.0, 0.78, 0.5))
+        if shadows:
+            shift = torch.stack([jitter[..., 0] - 0.5, jitter[..., 1] - 0.5, jitter[..., 0] * 0.0], -1) * 0.2
+            shadows.soft(color(x, y, z) + shift, amount > 0)
+    return open_light, shaded
+
+
+def pane(point: Tensor, normal: Tensor, window: Window) -> Tensor:
+    """Form factor of a window, per area: both cosines over the squared distance, softened near the pane."""
+    to = torch.tensor(window.center, device=point.device) - point
+    d2 = dot(to, to).clamp(min=0.05)
+    r = d2.sqrt()
+    here = (dot(to, normal) / r * 0.85 + 0.15).clamp(min=0.0)  # a wide pane is never wholly behind a grazing surface
+    there = (-(to[..., 0] * window.normal[0] + to[..., 1] * window.normal[1]) / r).clamp(min=0.0)
+    return here * there / (d2 + 0.4)
 
 
 def shoot(
@@ -176,11 +196,19 @@ def shoot(
                   footprint.reshape(-1)).reshape(point.shape)  # fmt: skip
     # Every 4 x 4 pixels carry all 16 samples of an area light, scattered.
     i, j = torch.arange(len(rows), device=eye.device)[:, None], torch.arange(len(columns), device=eye.device)[None]
-    jitter = torch.stack([(j + 2 * i) % 4 + (i * 0), (i + 2 * j + j // 2 * 0) % 4], -1) * 0.25 + 0.125
+    jitter = torch.stack([(j + 2 * i) % 4, (i + 2 * j) % 4], -1) * 0.25 + 0.125
     jitter = to_tiles(jitter.to(torch.float32).expand(v, -1, -1, -1))
-    soft, direct = light_at(prims, lights, point, normal, jitter, shadows)
-    soft = spread(from_tiles(soft, *shape), from_tiles(index, *shape), from_tiles(normal, *shape))
-    color, direct, glow = (from_tiles(x, *shape) for x in (color, direct, prims.glow[index][..., None]))
-    photo = tone(color * (soft + direct + glow) * lights.exposure)
+    parity = torch.arange(TILE, device=eye.device)
+    parity = ((parity[:, None] + parity[None]) % 2).reshape(-1)
+    half = torch.nonzero(parity == 0)[:, 0], torch.nonzero(parity == 1)[:, 0]
+    asked = Shadows(prims, point + normal * 2e-3, half) if shadows else None
+    light, shaded = light_at(prims, lights, point, normal, jitter, asked)
+    if asked and shaded:
+        seen, traced = (from_tiles(torch.stack(x, -1), *shape) for x in (asked.seen, asked.traced))
+        seen = to_tiles(spread(seen, traced, from_tiles(index, *shape), from_tiles(normal, *shape)))
+    for k, part in enumerate(shaded):
+        light = light + (part * seen[..., k : k + 1] if asked else part)
+    color, light, glow = (from_tiles(x, *shape) for x in (color, light, prims.glow[index][..., None]))
+    photo = tone(color * (light + glow) * lights.exposure)
     depth, label = from_tiles(depth, *shape), from_tiles(prims.label[index], *shape)
     return photo[:, :height, :width], depth[:, :height, :width], label[:, :height, :width]

@@ -17,6 +17,7 @@ from torch import Tensor
 
 BOX, BALL, CONE = 0, 1, 2  # CONE: a cylinder whose top radius is `taper` times its bottom radius
 FAR = 1e6
+PAIRS = 1500  # (tile, primitive) pairs tested at once: small enough for the cache
 TINY = 1e-12  # added to a divisor that may be zero; below the last digit of every other value it takes
 
 
@@ -121,10 +122,9 @@ def interval(kind: int, o, d, taper: Tensor) -> tuple[Tensor, Tensor]:
     return hit_ball(o, d) if kind == BALL else hit_cone(o, d, taper)
 
 
-def _lists(prims: Primitives, ids: Tensor, start: Tensor, end: Tensor, radius: Tensor, grow: Tensor):
+def _candidates(prims: Primitives, ids: Tensor, start: Tensor, end: Tensor, radius: Tensor, grow: Tensor) -> Tensor:
     """Which of prims[ids] can meet a tile of rays: the segment start..end [T, 3], as thick as radius [T] where it starts
-    and radius + grow where it ends. Returns the tiles by falling number of candidates, their lists, and for every k the
-    number of tiles that have more than k candidates."""
+    and radius + grow where it ends. -> [T, n] bool; never misses one, so rounding here does not reach the picture."""
     span = end - start
     center, half = prims.center[ids], prims.reach[ids]
     length = (span * span).sum(-1).clamp(min=1e-12).sqrt()
@@ -140,16 +140,7 @@ def _lists(prims: Primitives, ids: Tensor, start: Tensor, end: Tensor, radius: T
         middle = (center[:, k] - start[:, k : k + 1]) * inverse[:, k : k + 1]
         width = (half[:, k] + thick) * inverse[:, k : k + 1].abs()
         near, far = torch.maximum(near, middle - width), torch.minimum(far, middle + width)
-    keep &= near <= far
-    counts = keep.sum(1)
-    tiles = torch.sort(counts, descending=True, stable=True).indices
-    row, column = keep[tiles].nonzero(as_tuple=True)
-    first = counts[tiles].cumsum(0) - counts[tiles]
-    rank = torch.arange(len(row), device=row.device) - first[row]
-    most = int(counts.max())
-    lists = torch.zeros((len(tiles), most), dtype=torch.int64, device=row.device)
-    lists[row, rank] = ids[column]
-    return tiles, lists, (counts[:, None] > torch.arange(most, device=row.device)).sum(0).tolist()
+    return keep & (near <= far)
 
 
 def nearest(prims: Primitives, eye: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
@@ -170,7 +161,14 @@ def nearest(prims: Primitives, eye: Tensor, direction: Tensor) -> tuple[Tensor, 
         if not len(ids):
             continue
         thick = reach * ((1.0 - cos * cos).sqrt() / cos + 1e-3)
-        tiles, lists, busy = _lists(prims, ids, eye, eye + axis * reach, torch.zeros_like(thick), thick)
+        keep = _candidates(prims, ids, eye, eye + axis * reach, torch.zeros_like(thick), thick)
+        counts = keep.sum(1)
+        tiles = torch.sort(counts, descending=True, stable=True).indices
+        row, column = keep[tiles].nonzero(as_tuple=True)
+        rank = torch.arange(len(row), device=row.device) - (counts[tiles].cumsum(0) - counts[tiles])[row]
+        lists = torch.zeros((len(tiles), int(counts.max())), dtype=torch.int64, device=row.device)
+        lists[row, rank] = ids[column]
+        busy = (counts[:, None] > torch.arange(lists.shape[1], device=row.device)).sum(0).tolist()
         # In this order the tiles still busy at step k are the first ones, so a step needs slices only.
         origin, rays = eye[tiles][:, :, None].unbind(1), [c[tiles] for c in direction.unbind(-1)]
         t, winner = t_best[tiles], best[tiles]
@@ -204,21 +202,21 @@ def blocked(prims: Primitives, point: Tensor, target: Tensor, needed: Tensor) ->
 
     (start, r0), (end, r1) = middle(point), middle(target)
     result = torch.zeros(needed.shape, dtype=torch.bool, device=point.device)
+    point, span = point.unbind(-1), (target - point).unbind(-1)
     for kind in (BOX, BALL, CONE):
         ids = torch.nonzero((prims.kind == kind) & prims.casts)[:, 0]
-        if not len(ids):
-            continue
-        tiles, lists, busy = _lists(prims, ids, start, end, r0, (r1 - r0).clamp(min=0.0))
-        origin = [c[tiles] for c in point.unbind(-1)]
-        rays = [c[tiles] for c in (target - point).unbind(-1)]
-        hit = result[tiles]
-        for k, m in enumerate(busy):
-            index = lists[:m, k : k + 1]
-            o = to_unit([c[:m] for c in origin], prims, index, True)
-            d = to_unit([c[:m] for c in rays], prims, index, False)
-            near, far = interval(kind, o, d, prims.taper[index])
-            hit[:m] |= (near <= far) & (far > 1e-4) & (near < 0.999)
-        result[tiles] = hit
+        row, column = _candidates(prims, ids, start, end, r0, (r1 - r0).clamp(min=0.0)).nonzero(as_tuple=True)
+        index = ids[column][:, None]
+        for tile, prim in zip(row.split(PAIRS), index.split(PAIRS)):
+            o = to_unit([c[tile] for c in point], prims, prim, True)
+            d = to_unit([c[tile] for c in span], prims, prim, False)
+            near, far = interval(kind, o, d, prims.taper[prim])
+            hit = (near <= far) & (far > 1e-4) & (near < 0.999)
+            # The pairs of a tile follow each other: it is hit where the running count of hits grows between its ends.
+            count = hit.cumsum(0, dtype=torch.int16)
+            tiles, length = tile.unique_consecutive(return_counts=True)
+            last = count[length.cumsum(0) - 1]
+            result[tiles] |= torch.cat([last[:1] > 0, last[1:] > last[:-1]])
     out[rows] = result
     return out
 

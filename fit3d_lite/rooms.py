@@ -163,10 +163,10 @@ class Plan:
             color = style.white if dice.chance(0.5) else style.woods[1][0]
             leaf = ("plain", color, color, 1.0) if color is style.white else style.wood(1)
             kit.box((x, 0.015, 1.02), (1.0, 0.03, 2.08), "door", ("plain", style.white, style.white, 1.0))
-            kit.box((x, 0.02, 1.0), (0.86, 0.045, 2.0), "door", leaf)
+            kit.box((x, 0.02, 1.0), (0.86, 0.045, 2.0), "door", leaf, casts=False)
             for z, tall in ((0.5, 0.62), (1.4, 0.9)):
-                kit.box((x, 0.024, z), (0.62, 0.048, tall), "door", (leaf[0], shade(leaf[1], 0.82), shade(leaf[2], 0.82), 1.0))
-                kit.box((x, 0.026, z), (0.56, 0.05, tall - 0.06), "door", leaf)
+                kit.box((x, 0.024, z), (0.62, 0.048, tall), "door", (leaf[0], shade(leaf[1], 0.82), shade(leaf[2], 0.82), 1.0), casts=False)
+                kit.box((x, 0.026, z), (0.56, 0.05, tall - 0.06), "door", leaf, casts=False)
             kit.ball((x + 0.36, 0.08, 1.0), (0.06, 0.06, 0.06), "door", ("plain", style.metal, style.metal, 1.0), gloss=0.6)
             world = kit.world(x, 0.0, 1.0), kit.world(x, 0.9, 1.0)
             self._take(world[0][0], world[0][1], world[1][0], world[1][1], 0.45)
