@@ -1,0 +1,198 @@
+"""Lifting against dense float64 references, and what it must do at the edges."""
+
+import pytest
+import torch
+from dense import dense_view_matrix
+
+from fit3d_lite import Camera, Gaussians, render, view_matrix
+from fit3d_lite.lift import lift
+from fit3d_lite.lifted import MIN_WEIGHT, Lifted
+from fit3d_lite.patches import patch_matrix
+
+# Sums of a few hundred float32 products: rounding stays near 1e-6.
+CLOSE = dict(atol=1e-5, rtol=1e-4)
+H, W, GRID = 24, 32, (6, 8)  # pixels and patches: 4 pixels a patch, as many as the default samples
+
+
+def ring(views=5, width=W, height=H):
+    """Cameras around the origin, looking at it."""
+    angles = torch.linspace(0, 4.5, views)
+    return [Camera.look_at((2.5 * a.cos(), 2.5 * a.sin(), 0.8), (0, 0, 0), width=width, height=height) for a in angles]
+
+
+def blob(count=300, seed=0, dtype=torch.float32, opacity=None):
+    """A ball of soft Gaussians that fills the pictures of ``ring``, and one Gaussian that no camera sees."""
+    g = torch.Generator().manual_seed(seed)
+    means = torch.randn(count, 3, generator=g) * 0.6
+    means[-1] = torch.tensor([0.0, 0.0, 90.0])
+    values = dict(
+        means=means,
+        quats=torch.randn(count, 4, generator=g),
+        scales=0.1 + 0.2 * torch.rand(count, 3, generator=g),
+        opacities=torch.full((count,), opacity) if opacity else 0.2 + 0.7 * torch.rand(count, generator=g),
+        colors=torch.rand(count, 3, generator=g),
+    )
+    return Gaussians(**{k: v.to(dtype) for k, v in values.items()})
+
+
+def maps(views=5, channels=7, grid=GRID, dtype=torch.float32, seed=1):
+    return torch.randn(views, channels, *grid, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def dense_patches(cloud, camera, h, w):  # [h*w, N] float64
+    """The dense view matrix averaged over blocks of pixels."""
+    parts = (p.double() for p in (cloud.means, cloud.quats, cloud.scales, cloud.opacities))
+    pixels = dense_view_matrix(*parts, camera).reshape(h, camera.height // h, w, camera.width // w, len(cloud))
+    return pixels.mean((1, 3)).reshape(h * w, len(cloud))
+
+
+def rows(feats):  # [V, C, h, w] -> [V*h*w, C] float64
+    return feats.double().flatten(2).transpose(1, 2).flatten(0, 1)
+
+
+def test_patch_matrix_is_the_dense_view_matrix_averaged_over_patches():
+    c, cam = blob(), ring()[0]
+    torch.testing.assert_close(patch_matrix(c, cam, *GRID).to_dense().double(), dense_patches(c, cam, *GRID), **CLOSE)
+
+
+def test_a_patch_grid_of_the_camera_size_is_the_view_matrix():
+    c, cam = blob(), ring()[0]
+    assert torch.equal(patch_matrix(c, cam, H, W).to_dense(), view_matrix(c, cam).to_dense())
+
+
+def test_a_grid_that_does_not_divide_the_picture_covers_all_of_it():
+    """13 patches over 32 pixels: a camera whose picture is drawn anew at 2 pixels a patch, so patches stay equal."""
+    c, cam = blob(opacity=0.9), ring()[0]
+    odd = patch_matrix(c, cam, 5, 13, samples=None)
+    assert odd.shape == (65, len(c))
+    fine = view_matrix(c, cam.scaled(26, 25)).to_dense().reshape(5, 5, 13, 2, len(c)).mean((1, 3))
+    torch.testing.assert_close(odd.to_dense(), fine.reshape(65, len(c)), **CLOSE)
+
+
+def test_mean_equals_the_dense_weighted_mean():
+    c, cams, feats = blob(), ring(), maps()
+    A = torch.cat([dense_patches(c, cam, *GRID) for cam in cams])
+    expected = A.T @ rows(feats) / A.sum(0).unsqueeze(1)
+    got = lift(c, cams, feats)
+    torch.testing.assert_close(got.weight.double(), A.sum(0), **CLOSE)
+    assert int(got.seen.sum()) > 200
+    torch.testing.assert_close(got.features.double()[got.seen], expected[got.seen], **CLOSE)
+
+
+def test_maps_from_a_generator_give_the_same_bits_as_all_at_once():
+    c, cams, feats = blob(), ring(), maps()
+    assert torch.equal(lift(c, cams, (f for f in feats)).features, lift(c, cams, feats).features)
+
+
+def test_a_constant_feature_comes_back_whatever_the_opacity():
+    c, cams = blob(opacity=0.4), ring()
+    constant = torch.tensor([2.0, -1.0, 0.5])
+    lifted = lift(c, cams, constant[None, :, None, None].expand(5, 3, *GRID))
+    values, mask = lifted.render(ring(9)[4], 7, 9)  # a new view, another grid
+    assert int(mask.sum()) > 10
+    torch.testing.assert_close(values[:, mask], constant[:, None].expand(3, int(mask.sum())), **CLOSE)
+    assert float(values[:, ~mask].abs().sum()) == 0
+
+
+def test_lifting_photos_gives_back_the_picture():
+    """RGB is a feature as any other: a ball lifted from seven photos looks in an eighth view as it does in its
+    photo."""
+    g = torch.Generator().manual_seed(3)
+    means = 0.8 * torch.nn.functional.normalize(torch.randn(900, 3, generator=g), dim=1)
+    ones = torch.ones(900)
+    quats = torch.tensor([1.0, 0, 0, 0]).repeat(900, 1)
+    c = Gaussians(means, quats, 0.05 * torch.ones(900, 3), 0.9 * ones, 0.5 + 0.5 * (4 * means).sin())
+    cams = ring(8)
+    photos = torch.stack([render(c, cam)[0].permute(2, 0, 1) for cam in cams])
+    keep = [0, 1, 2, 4, 5, 6, 7]
+    lifted = lift(c, [cams[i] for i in keep], photos[keep], samples=1)
+    values, mask = lifted.render(cams[3], H, W)
+    truth = photos[3][:, mask] / render(c, cams[3])[1][mask]
+    assert int(mask.sum()) > 100
+    error = (values[:, mask] - truth).abs().mean()
+    assert error < 0.3 * (truth - truth.mean(1, keepdim=True)).abs().mean()  # the mean colour scores 1
+
+
+def test_gaussians_that_no_view_saw_have_no_feature_and_are_masked():
+    c, cams = blob(), ring()
+    lifted = lift(c, cams, maps() + 5)
+    assert not lifted.seen[-1] and float(lifted.features[-1].abs().sum()) == 0
+    assert float(lifted.weight[-1]) < MIN_WEIGHT
+    at_it = Camera.look_at((0, 0.01, 88.0), (0, 0, 90.0), up=(1, 0, 0), fov_x=10, width=W, height=H)
+    assert float((patch_matrix(c, at_it, *GRID) @ torch.ones(len(c), 1)).max()) > 0.15  # it is in the picture
+    values, mask = lifted.render(at_it, *GRID)
+    assert not mask.any() and float(values.abs().sum()) == 0
+
+
+def test_half_precision_maps_are_summed_in_float32():
+    c, cams, feats = blob(), ring(), maps()
+    half = lift(c, cams, feats.half())
+    assert half.features.dtype == torch.float32
+    torch.testing.assert_close(half.features, lift(c, cams, feats.half().float()).features)
+
+
+def test_geometry_receives_no_gradient():
+    c = blob()
+    means = c.means.clone().requires_grad_()
+    feats = maps().requires_grad_()
+    lifted = lift(Gaussians(means, c.quats, c.scales, c.opacities, c.colors), ring(), feats)
+    assert not lifted.features.requires_grad and not lifted.cloud.means.requires_grad
+
+
+def test_saved_features_come_back_bit_for_bit(tmp_path):
+    lifted = lift(blob(), ring(), maps())
+    file = lifted.save(tmp_path / "room.safetensors")
+    back = Lifted.load(file)
+    for name in ("features", "weight"):
+        assert torch.equal(getattr(back, name), getattr(lifted, name))
+    assert torch.equal(back.cloud.quats, lifted.cloud.quats) and back.settings == lifted.settings
+    for a, b in zip(back.render(ring()[1], *GRID), lifted.render(ring()[1], *GRID), strict=True):
+        assert torch.equal(a, b)
+    assert [p.name for p in tmp_path.iterdir()] == ["room.safetensors"]
+
+
+def test_other_or_damaged_files_are_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    with pytest.raises(FileNotFoundError, match="No lifted features"):
+        Lifted.load(tmp_path / "nothing.safetensors")
+    save_file({"features": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="not a file of lifted features"):
+        Lifted.load(tmp_path / "other.safetensors")
+    file = lift(blob(50), ring(2), maps(2)).save(tmp_path / "cut.safetensors")
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="damaged"):
+        Lifted.load(file)
+
+
+def test_refusals_name_the_numbers():
+    c, cams, feats = blob(60), ring(), maps()
+    with pytest.raises(ValueError, match="mean, solve, decoder; got 'average'"):
+        lift(c, cams, feats, method="average")
+    with pytest.raises(ValueError, match="5 feature maps but 4 cameras"):
+        lift(c, cams[:4], feats)
+    with pytest.raises(ValueError, match="3 feature maps but 5 cameras"):
+        lift(c, cams, (f for f in feats[:3]))
+    with pytest.raises(ValueError, match="More than 4 feature maps"):
+        lift(c, cams[:4], (f for f in feats))
+    with pytest.raises(ValueError, match=r"\[V, C, h, w\] and not empty, got \[5, 7, 48\]"):
+        lift(c, cams, feats.flatten(2))
+    with pytest.raises(ValueError, match=r"not empty, got \[5, 0, 6, 8\]"):
+        lift(c, cams, feats[:, :0])
+    with pytest.raises(ValueError, match=r"Feature map 1 must be \[C, h, w\] like the first"):
+        lift(c, cams, [feats[0], feats[1, :, :3], *feats[2:]])
+    with pytest.raises(ValueError, match="N = 0"):
+        lift(c[:0], cams, feats)
+    with pytest.raises(ValueError, match="no cameras"):
+        lift(c, [], feats[:0])
+    bad = feats.clone()
+    bad[1, 2, 3, 4] = float("nan")
+    with pytest.raises(ValueError, match="feats has 1 of 1680 values that are NaN"):
+        lift(c, cams, bad)
+    with pytest.raises(ValueError, match="Feature map 1 has 1 of 336 values"):
+        lift(c, cams, (f for f in bad))
+    away = Camera.look_at((50, 0, 0), (60, 0, 0), width=W, height=H)
+    with pytest.raises(ValueError, match="camera 3 is outside the scene: it sees none of the 60 Gaussians"):
+        lift(c, [*cams[:3], away, cams[4]], feats)
+    with pytest.raises(ValueError, match="h ≥ 1"):
+        patch_matrix(c, cams[0], 0, 4)
