@@ -1,0 +1,136 @@
+"""Frames under a slider: one piece of HTML with its pictures and a few lines of script inside.
+
+No kernel, no widget manager, no network: it works in Colab, in Jupyter, and in a saved page. Its static twin is the
+same markup: where scripts do not run, the frames stand side by side with their labels.
+"""
+
+import base64
+import html
+import io
+
+import numpy as np
+from torch import Tensor
+
+__all__ = ["Frames", "frames_slider", "jpeg_uri"]
+
+# Finds every strip that is not yet a slider, so it needs no ids and may run any number of times.
+SCRIPT = """
+document.querySelectorAll('.f3d-frames:not([data-on])').forEach(box => {
+  box.dataset.on = 1;
+  const shots = [...box.querySelectorAll('figure')], bar = box.querySelector('.f3d-bar');
+  const [range, play, all] = bar.querySelectorAll('input,button'), said = bar.querySelector('output');
+  let spread = false, timer = null;
+  const draw = () => {
+    shots.forEach((shot, i) => {
+      const on = i == range.value;
+      shot.style.display = spread || on ? '' : 'none';
+      shot.style.maxWidth = spread ? '' : '100%';
+      shot.lastElementChild.style.display = spread ? '' : 'none';
+      if (on) said.textContent = shot.lastElementChild.textContent;
+    });
+    all.textContent = spread ? 'one' : 'all';
+    play.textContent = timer ? 'stop' : 'play';
+  };
+  const next = () => { range.value = (+range.value + 1) % shots.length; draw(); };
+  const halt = () => { clearInterval(timer); timer = null; };
+  range.oninput = () => { halt(); spread = false; draw(); };
+  all.onclick = () => { halt(); spread = !spread; draw(); };
+  play.onclick = () => {
+    if (timer) halt();
+    else { spread = false; timer = setInterval(next, 900); }
+    draw();
+  };
+  bar.style.display = 'flex';
+  draw();
+});
+"""
+
+
+class Frames:
+    """Frames under a slider; a notebook shows it as HTML. Made by :func:`frames_slider`."""
+
+    def __init__(self, uris: list[str], labels: list[str], caption: str, start: int, width: int):
+        self.uris, self.labels, self.caption, self.start, self.width = uris, labels, caption, start, width
+
+    def _repr_html_(self) -> str:
+        small = "flex:0 1 auto;max-width:32%;margin:0"
+        shots = "".join(
+            f'<figure style="{small}"><img src="{uri}" alt="{html.escape(f"{self.caption}: {label}", True)}" '
+            f'style="width:{self.width}px;max-width:100%;height:auto;display:block">'
+            f'<figcaption style="font-size:.85em">{html.escape(label)}</figcaption></figure>'
+            for uri, label in zip(self.uris, self.labels, strict=True)
+        )
+        bar = (
+            '<div class="f3d-bar" style="display:none;gap:.7em;align-items:center;margin:.3em 0">'
+            f'<input type="range" min="0" max="{len(self.uris) - 1}" value="{self.start}" style="flex:0 1 22em" '
+            f'aria-label="{html.escape(self.caption, True)}">'
+            '<button type="button">play</button><button type="button">all</button>'
+            '<output style="font-weight:600;font-variant-numeric:tabular-nums"></output></div>'
+        )
+        strip = f'<div style="display:flex;flex-wrap:wrap;gap:.5em">{shots}</div>'
+        title = f'<div style="margin:.2em 0">{html.escape(self.caption)}</div>'
+        box = '<div class="f3d-frames" style="color:inherit;font-family:system-ui,sans-serif;max-width:62em">'
+        return f"{box}{title}{bar}{strip}</div><script>{SCRIPT}</script>"
+
+    def __str__(self) -> str:
+        return f"{self.caption}: {len(self.uris)} frames, {self.labels[0]} to {self.labels[-1]}"
+
+    __repr__ = __str__
+
+    def show(self) -> None:
+        from .checks import show
+
+        show(str(self), self._repr_html_())
+
+
+def frames_slider(
+    frames: list,  # pictures: [H, W, 3] in 0..1, PIL images, or matplotlib figures
+    labels: list[str],
+    caption: str = "",
+    start: int = 0,
+    quality: int = 82,
+    width: int | None = None,
+) -> Frames:
+    """A slider over frames, with a play button and a button that shows them all at once.
+
+    Args:
+        labels: one short text a frame: "block 3".
+        caption: what the slider runs over; also the alternative text of the pictures.
+        start: frame shown first.
+        quality: of the JPEGs. Twelve frames of 900×300 at 82 are about 400 kB.
+        width: in pixels of the page; by default that of the first frame.
+
+    Raises:
+        ValueError: no frames, another number of labels, no such start, a frame of another kind.
+    """
+    frames = list(frames)
+    if not frames or len(frames) != len(labels):
+        raise ValueError(f"{len(frames)} frames with {len(labels)} labels: give one label a frame, at least one")
+    if not 0 <= start < len(frames):
+        raise ValueError(f"start is frame {start} of {len(frames)}")
+    made = [_picture(frame) for frame in frames]
+    uris = [jpeg_uri(picture, quality) for picture in made]
+    return Frames(uris, [str(label) for label in labels], caption or "frames", start, width or made[0].width)
+
+
+def jpeg_uri(picture, quality: int = 82) -> str:
+    """A PIL image as a data URI, JPEG in it."""
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=quality, subsampling=0)  # halved chroma would blur the edges of colours
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def _picture(frame):
+    from PIL import Image
+
+    if isinstance(frame, Image.Image):
+        return frame.convert("RGB")
+    if hasattr(frame, "savefig"):
+        out = io.BytesIO()
+        frame.savefig(out, format="png", dpi=96)
+        return Image.open(out).convert("RGB")
+    array = frame.detach().cpu().float().numpy() if isinstance(frame, Tensor) else np.asarray(frame)
+    if array.ndim != 3 or array.shape[-1] != 3 or array.min() < -0.01 or array.max() > 1.01:
+        span = f" from {array.min():.3g} to {array.max():.3g}" if array.size else ""
+        raise ValueError(f"a frame must be [H, W, 3] in 0..1, a PIL image or a figure, not {list(array.shape)}{span}")
+    return Image.fromarray((array.clip(0, 1) * 255 + 0.5).astype(np.uint8))

@@ -1,0 +1,193 @@
+"""Photos and maps side by side: figures on white, which read in light and dark themes, returned and never left open.
+
+Every function returns a matplotlib Figure: the last line of a cell shows it, ``display(figure)`` any other line.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .palette import IGNORE, color_depth, color_labels, palette
+
+__all__ = ["compare", "show_depth", "show_images", "show_labels"]
+
+WIDTH = 9.6  # inches of a full figure: 920 pixels, the text width of a notebook
+
+
+def compare(
+    images: Tensor,  # [V, 3, H, W] in 0..1
+    maps: dict[str, Tensor],  # by title: [V, h, w, 3] colours, [V, h, w] numbers, or [V, h, w] whole numbers = labels
+    titles: list[str] | None = None,  # of the views
+    upsample: str = "nearest",
+    marks: list[tuple[int, int, int]] = (),  # patches (view, row, col) to outline
+    limits: tuple[float, float] | None = None,
+    photo: str = "photo",
+    width: float = WIDTH,
+):
+    """Each photo with its maps; maps of numbers share one colour bar, maps of labels one palette.
+
+    The maps may have any resolution: they are drawn over the extent of the photo, so a patch lies on its pixels. Views
+    run down the page when there are fewer of them than panels, and across it otherwise.
+
+    Args:
+        upsample: "nearest" shows the patches as they are, "bilinear" smooths between them.
+        limits: of the colour bar; by default the smallest and largest number of all maps.
+
+    Raises:
+        ValueError: another number of maps than of photos, another number of titles, an unknown ``upsample``, or a mark
+        outside the grid.
+    """
+    _check_photos(images)
+    views, _, height, width_px = images.shape
+    for name, values in maps.items():
+        if len(values) != views or values.ndim not in (3, 4) or (values.ndim == 4 and values.shape[-1] != 3):
+            raise ValueError(
+                f"the map {name!r} is {list(values.shape)} beside {views} photos; "
+                f"it must be [{views}, h, w] or [{views}, h, w, 3]"
+            )
+    if titles is not None and len(titles) != views:
+        raise ValueError(f"{len(titles)} titles for {views} photos")
+    if upsample not in ("nearest", "bilinear"):
+        raise ValueError(f'upsample must be "nearest" or "bilinear", not {upsample!r}')
+
+    panels = {photo: images.movedim(1, -1), **maps}
+    down = views < len(panels)  # views are rows
+    rows, cols = (views, len(panels)) if down else (len(panels), views)
+    figure, axes = _grid(rows, cols, height / width_px, width)
+    limits = limits or _common_limits(maps)
+    drawn = None
+    for p, (name, values) in enumerate(panels.items()):
+        for v in range(views):
+            row, col = (v, p) if down else (p, v)
+            ax = axes[row, col]
+            shown = _draw(ax, values[v], height, width_px, upsample, limits)
+            drawn = shown if shown is not None else drawn
+            _mark(ax, values[v].shape, height, width_px, [m[1:] for m in marks if m[0] == v], maps, v)
+            if row == 0 and (down or titles):
+                ax.set_title(name if down else titles[v])
+            if col == 0 and (not down or titles):
+                ax.set_ylabel(titles[v] if down else name)
+    if drawn is not None:
+        figure.colorbar(drawn, ax=axes, shrink=0.8, aspect=30, pad=0.01)
+    return figure
+
+
+def show_images(
+    images: Tensor,  # [V, 3, H, W] in 0..1, or [V, H, W, 3]
+    titles: list[str] | None = None,
+    columns: int = 6,
+    width: float = WIDTH,
+):
+    """Photos in rows of ``columns``."""
+    if images.ndim == 4 and images.shape[1] != 3 and images.shape[-1] == 3:
+        images = images.movedim(-1, 1)
+    _check_photos(images)
+    if titles is not None and len(titles) != len(images):
+        raise ValueError(f"{len(titles)} titles for {len(images)} photos")
+    columns = min(columns, len(images))
+    figure, axes = _grid(-(-len(images) // columns), columns, images.shape[2] / images.shape[3], width)
+    for index, ax in enumerate(axes.flat):
+        if index >= len(images):
+            ax.set_visible(False)
+            continue
+        ax.imshow(_array(images[index].movedim(0, -1)))
+        if titles is not None:
+            ax.set_title(titles[index])
+    return figure
+
+
+def show_depth(
+    images: Tensor,  # [V, 3, H, W] in 0..1
+    depths: Tensor,  # [V, H, W] metres, 0 = unknown
+    titles: list[str] | None = None,
+    width: float = WIDTH,
+):
+    """Photos above their depths, with a scale in metres; what is unknown is grey."""
+    known = depths[depths > 0].float()
+    near, far = torch.quantile(known[:: max(1, len(known) // 1_000_000)], torch.tensor([0.01, 0.99])).tolist()
+    figure = compare(images, {"depth": color_depth(depths, near, far)}, titles, width=width)
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    bar = figure.colorbar(ScalarMappable(Normalize(near, far), "viridis_r"), ax=figure.axes, shrink=0.6, pad=0.01)
+    bar.set_label("metres")
+    bar.ax.invert_yaxis()
+    return figure
+
+
+def show_labels(
+    images: Tensor,  # [V, 3, H, W] in 0..1
+    labels: Tensor | dict[str, Tensor],  # [V, H, W] whole numbers, 255 = none; or several, by title
+    classes: tuple[str, ...] = (),
+    titles: list[str] | None = None,
+    width: float = WIDTH,
+):
+    """Photos with their label maps, and a legend of the classes that occur; without ``classes`` these are numbers."""
+    maps = labels if isinstance(labels, dict) else {"labels": labels}
+    present = sorted(set().union(*(m.unique().tolist() for m in maps.values())) - {IGNORE})
+    if classes and present and present[-1] >= len(classes):
+        raise ValueError(f"label {present[-1]} occurs, and there are names for {len(classes)} classes only")
+    figure = compare(images, maps, titles, width=width)
+    from matplotlib.patches import Patch
+
+    colors = palette(present[-1] + 1).tolist() if present else []
+    handles = [Patch(facecolor=colors[n], label=classes[n] if classes else str(n)) for n in present]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(9, len(handles) or 1), fontsize=9)
+    return figure
+
+
+def _grid(rows: int, cols: int, ratio: float, width: float):
+    """A figure outside pyplot: nothing stays open, and nothing is shown twice."""
+    from matplotlib.figure import Figure
+
+    width = min(width, 3.4 * cols)
+    figure = Figure(figsize=(width, rows * (width / cols) * ratio + 0.3), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    axes = figure.subplots(rows, cols, squeeze=False)
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    return figure, axes
+
+
+def _draw(ax, values: Tensor, height: int, width: int, upsample: str, limits):
+    """Draw one map over the photo's extent; returns what a colour bar needs, for a map of numbers."""
+    place = {"extent": (0, width, height, 0), "interpolation": upsample}
+    if values.ndim == 3:
+        ax.imshow(_array(values), **place)
+    elif not values.is_floating_point():
+        ax.imshow(_array(color_labels(values)), **place | {"interpolation": "nearest"})  # there is no label between two
+    else:
+        return ax.imshow(values.detach().cpu().float().numpy(), vmin=limits[0], vmax=limits[1], cmap="viridis", **place)
+    return None
+
+
+def _mark(ax, shape, height: int, width: int, patches, maps: dict, view: int) -> None:
+    if not patches:
+        return
+    h, w = next(iter(maps.values())).shape[1:3] if maps else shape[:2]
+    for row, col in patches:
+        if not (0 <= row < h and 0 <= col < w):
+            raise ValueError(f"the mark (view {view}, row {row}, col {col}) lies outside the grid of {h}×{w} patches")
+        from matplotlib.patches import Rectangle
+
+        corner, size = (col * width / w, row * height / h), (width / w, height / h)
+        for color, line in (("black", 3.5), ("white", 1.5)):  # seen on any ground
+            ax.add_patch(Rectangle(corner, *size, fill=False, edgecolor=color, linewidth=line))
+
+
+def _common_limits(maps) -> tuple[float, float]:
+    numbers = [m for m in maps.values() if m.ndim == 3 and m.is_floating_point()]
+    if not numbers:
+        return 0.0, 1.0
+    return min(m.min().item() for m in numbers), max(m.max().item() for m in numbers)
+
+
+def _check_photos(images) -> None:
+    if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] != 3 or not len(images):
+        shape = list(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(f"photos must be a tensor [V, 3, H, W] in 0..1, not {shape}")
+
+
+def _array(colors: Tensor) -> np.ndarray:
+    return colors.detach().cpu().float().clamp(0, 1).numpy()
