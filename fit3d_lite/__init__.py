@@ -1,9 +1,42 @@
-"""fit3d_lite: 3D-aware fine-tuning of 2D vision features, small enough to read and to run anywhere."""
+"""fit3d_lite: 3D-aware fine-tuning of 2D vision features, small enough to read and to run anywhere.
 
+The names below are what the notebooks use. The files, in the order to read them, are listed in the README.
+"""
+
+from . import rooms
+from .artifacts import ArtifactMismatch
+from .cards import Row, card
+from .checks import check, check_close, exercise, predict, reveal
+from .course import Run, setup
+from .download import DownloadError, fetch, fetch_many
 from .gaussians import Gaussians
+from .paths import asset
+from .photofit import fit, photo_psnr, psnr, ssim
+from .ply import load_ply, save_ply
+from .rooms import room
 from .scene import Camera, Scene, View
 from .splat import project, render, view_matrix
 
 __version__ = "0.1.0"
 
-__all__ = ["Camera", "Gaussians", "Scene", "View", "project", "render", "view_matrix"]
+# These need timm, and timm needs torchvision: four seconds that `import fit3d_lite` should not cost those who only splat.
+_LATE = {"ViT": "vit", "load_vit": "vit", "save_vit": "vit", "save_checkpoint": "vit"}
+
+__all__ = [
+    "ArtifactMismatch", "Camera", "DownloadError", "Gaussians", "Row", "Run", "Scene", "ViT", "View",
+    "asset", "card", "check", "check_close", "exercise", "fetch", "fetch_many", "fit", "load_ply", "load_vit",
+    "photo_psnr", "predict", "project", "psnr", "render", "reveal", "room", "rooms", "save_checkpoint", "save_ply",
+    "save_vit", "setup", "ssim", "view_matrix",
+]  # fmt: skip
+
+
+def __getattr__(name: str):
+    if name in _LATE:
+        import importlib
+
+        return getattr(importlib.import_module(f".{_LATE[name]}", __name__), name)
+    raise AttributeError(f"fit3d_lite has no {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)

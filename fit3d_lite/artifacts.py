@@ -5,13 +5,14 @@ was made with, so that no notebook shows results of a run that the reader has si
 """
 
 import json
-import os
 import re
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+
+from .files import replace_when_whole
 
 
 class ArtifactMismatch(ValueError):
@@ -38,18 +39,13 @@ def save(folder: Path, name: str, content, settings: dict | None = None) -> Path
     kept = _as_json(settings or {}, f"settings of {name!r}")
     tensors = isinstance(content, dict) and content and all(isinstance(v, torch.Tensor) for v in content.values())
     target = path(folder, name, ".safetensors" if tensors else ".json")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    try:
+    with replace_when_whole(target) as partial:
         if tensors:
             # Clones, since safetensors refuses tensors that share memory, as slices of one result do.
             whole = {k: v.detach().cpu().contiguous().clone() for k, v in content.items()}
             save_file(whole, partial, metadata={"settings": json.dumps(kept)})
         else:
             partial.write_text(json.dumps({"settings": kept, "content": _as_json(content, repr(name))}))
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
     # An artifact has one form; one of the other form would be an older result under the same name.
     path(folder, name, ".json" if tensors else ".safetensors").unlink(missing_ok=True)
     return target

@@ -15,6 +15,7 @@ from torch import nn
 
 from . import checkpoints, download
 from .checkpoints import NAMES, TINY
+from .environment import cache_folder
 from .paths import asset
 
 # Bytes of the published fine-tuned checkpoints; dinov2_base was added later and its size is not on record.
@@ -107,7 +108,7 @@ def _file(name, timm_name, weights, cache) -> Path:
                 f'FiT3D published no checkpoint for {name!r}, only for {", ".join(NAMES)} (and "tiny" here)'
             )
         address, size = PUBLISHED.format(name=name), PUBLISHED_SIZES[name]
-        path = download.cache_folder(cache) / "vit" / f"{name}_finetuned.pth"
+        path = cache_folder(cache) / "vit" / f"{name}_finetuned.pth"
     else:
         pretrained = timm.get_pretrained_cfg(timm_name)
         if pretrained is None or not pretrained.hf_hub_id:
@@ -117,7 +118,7 @@ def _file(name, timm_name, weights, cache) -> Path:
         if isinstance(found, str):
             return Path(found)
         address, size = f"{pretrained.hf_hub_id}/resolve/main/{file}", None
-        path = download.cache_folder(cache) / "vit" / f"{timm_name}{Path(file).suffix}"
+        path = cache_folder(cache) / "vit" / f"{timm_name}{Path(file).suffix}"
     hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     try:
         return download.fetch(f"{hub}/{address}", path, size=size)

@@ -4,31 +4,25 @@ For one pixel with pairs k = 1, 2, … from near to far:
 
     alpha_k = min(0.999, opacity · exp(−½ distance²)),   T_k = ∏_{j<k} (1 − alpha_j),   weight_k = alpha_k · T_k.
 
-All pixels are done at once: the product over nearer pairs is a running sum of log(1 − alpha) from which the value at the start of
-the pixel is taken off. The sum runs over all pairs of the picture, hence in float64. A pixel stops at the pair that would bring
-its transmittance to 1e-4, and pairs under 1/255 do not count; both as in gsplat.
+All pixels are done at once: the product over nearer pairs is a running sum of log(1 − alpha) from which the value at
+the start of the pixel is taken off. The sum runs over all pairs of the picture, hence in float64. A pixel stops at
+the pair that would bring its transmittance to 1e-4, and pairs under 1/255 do not count; both as in gsplat.
 
-The gradients are written out here rather than left to autograd, because the pair is what there are millions of: autograd would keep a
-dozen numbers for each, this keeps four. ``tests/test_splat.py`` checks them against a dense float64 version.
+The gradients are written out here rather than left to autograd, because the pair is what there are millions of:
+autograd would keep a dozen numbers for each, this keeps four. ``tests/test_splat.py`` checks them against a dense
+float64 version.
 """
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor
+
+from .environment import quiet_sparse
 
 ALPHA_MAX = 0.999
 ALPHA_MIN = 1 / 255
 T_MIN = 1e-4
-
-
-def quiet_sparse() -> None:
-    """Settle torch's two notes on sparse CSR tensors (beta state, invariant checks), which would open every notebook."""
-    warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-    if not torch.sparse.check_sparse_tensor_invariants.is_enabled():
-        torch.sparse.check_sparse_tensor_invariants.disable()
 
 
 def _segment_starts(pixel: Tensor) -> Tensor:
@@ -45,7 +39,9 @@ def _segment_ends(pixel: Tensor) -> Tensor:
 
 
 def _offsets(ellipses: Tensor, who: Tensor, pixel: Tensor, width: int):
-    """Whitened offsets of a pixel centre from a Gaussian: (du given dv, dv) in units of their spreads, and the raw dv, du."""
+    """Whitened offsets of a pixel centre from a Gaussian: (du given dv, dv) in units of their spreads, and the raw
+    dv, du.
+    """
     mean_u, mean_v, slope, inv_v, inv_u, _ = ellipses.index_select(0, who).unbind(1)
     row = torch.div(pixel, width, rounding_mode="floor")
     dv = row + 0.5 - mean_v
@@ -54,7 +50,9 @@ def _offsets(ellipses: Tensor, who: Tensor, pixel: Tensor, width: int):
 
 
 class PairWeights(torch.autograd.Function):
-    """(ellipses [K, 6], who [M], pixel [M] sorted, width) -> (weights [L], keep [L]): the L ≤ M pairs that reach the eye."""
+    """(ellipses [K, 6], who [M], pixel [M] sorted, width) -> (weights [L], keep [L]): the L ≤ M pairs that reach
+    the eye.
+    """
 
     @staticmethod
     def forward(ctx, ellipses, who, pixel, width):

@@ -19,7 +19,9 @@ from .posecheck import explain_rigid
 
 @dataclass(frozen=True, eq=False)
 class Camera:
-    """A pinhole camera without lens distortion. Values are checked by :meth:`check`, which ``Scene`` and ``project`` call."""
+    """A pinhole camera without lens distortion. Values are checked by :meth:`check`, which ``Scene`` and
+    ``project`` call.
+    """
 
     K: Tensor  # [3, 3] pixels
     world_to_camera: Tensor  # [4, 4] rigid motion, metres
@@ -55,7 +57,8 @@ class Camera:
         right = torch.linalg.cross(forward, up)
         if forward.norm() < 1e-9 or right.norm() < 1e-6 * forward.norm() * up.norm():
             raise ValueError(
-                f"look_at needs a direction: eye {eye.tolist()} to target {target.tolist()} is zero or parallel to up {up.tolist()}."
+                f"look_at needs a direction: eye {eye.tolist()} to target {target.tolist()} is zero "
+                f"or parallel to up {up.tolist()}."
             )
         forward, right = forward / forward.norm(), right / right.norm()
         rotation = torch.stack([right, torch.linalg.cross(forward, right), forward])
@@ -123,7 +126,9 @@ class Camera:
         self,
         points: Tensor,  # [..., 3] metres, world
     ) -> tuple[Tensor, Tensor]:
-        """World points to pixels [..., 2] (u, v) and depths [...]. Points behind the camera have depth ≤ 0 and no meaningful pixel."""
+        """World points to pixels [..., 2] (u, v) and depths [...]. Points behind the camera have depth ≤ 0 and no
+        meaningful pixel.
+        """
         pose, K = self.world_to_camera.to(points), self.K.to(points)
         local = points @ pose[:3, :3].T + pose[:3, 3]
         depth = local[..., 2]
@@ -147,6 +152,8 @@ class Camera:
     ) -> Tensor:  # [H, W, 3] metres, world
         """The world point seen in every pixel. Raises ValueError when the depth map is not this camera's size."""
         if tuple(depth.shape) != (self.height, self.width):
-            raise ValueError(f"Depth is {list(depth.shape)} but the camera is [{self.height}, {self.width}]: use camera.scaled().")
+            raise ValueError(
+                f"Depth is {list(depth.shape)} but the camera is [{self.height}, {self.width}]: use camera.scaled()."
+            )
         origin, directions = self.rays(depth.device, depth.dtype)
         return origin + depth.unsqueeze(-1) * directions

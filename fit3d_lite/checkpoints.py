@@ -8,7 +8,6 @@ import argparse
 import collections
 import functools
 import json
-import os
 import pickle
 from pathlib import Path
 
@@ -17,6 +16,8 @@ import safetensors.torch
 import timm
 import torch
 from torch import Tensor, nn
+
+from .files import replace_when_whole
 
 # The six models of FiT3D (paper, section 4; hubconf.py of github.com/ywyue/FiT3D) and their timm names.
 NAMES = {
@@ -111,25 +112,17 @@ def save_vit(vit, path, dtype=torch.float16, **notes: str) -> Path:
         raise ValueError(f"{path} must end in .safetensors; save_checkpoint writes .pth")
     metadata = {"format": FORMAT, "config": json.dumps(vit.config)} | {key: str(note) for key, note in notes.items()}
     state = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in vit.model.state_dict().items()}
-    return write_whole(path, lambda partial: safetensors.torch.save_file(state, partial, metadata))
+    with replace_when_whole(path) as partial:
+        safetensors.torch.save_file(state, partial, metadata)
+    return path
 
 
 def save_checkpoint(vit, path) -> Path:
     """Write a ViT in the published FiT3D format: a bare fp32 timm state dict, which timm and FiT3D's own code load."""
     state = {key: tensor.detach().to("cpu", torch.float32).clone() for key, tensor in vit.model.state_dict().items()}
-    return write_whole(Path(path), lambda partial: torch.save(state, partial))
-
-
-def write_whole(path: Path, write) -> Path:
-    """Call ``write(partial)`` and rename, so that a stopped run never leaves half a file under its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        write(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    with replace_when_whole(path) as partial:
+        torch.save(state, partial)
+    return Path(path)
 
 
 def without_weights(create) -> nn.Module:

@@ -2,11 +2,9 @@
 
 import html
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import random
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,36 +13,12 @@ import torch
 
 from . import artifacts, cards
 from .checks import in_notebook, show
+from .environment import best_dtype, cache_folder, on_colab, quiet_sparse
 
 PROFILES = {
     "quick": "embedded rooms, tiny ViT, few steps: seconds on a CPU. All of it: setup('full') or FIT3D_PROFILE=full",
     "full": "DINOv2 at full size, all steps: minutes on a T4. A fast look: setup('quick') or FIT3D_PROFILE=quick",
 }
-
-
-def on_colab() -> bool:
-    try:
-        return importlib.util.find_spec("google.colab") is not None
-    except ModuleNotFoundError:
-        return False
-
-
-def best_dtype(
-    capability: tuple[int, int] | None,  # of the CUDA device; None on a CPU
-) -> torch.dtype:
-    """Precision for autocast: bf16 from compute capability 8.0, fp16 below it (a T4 is 7.5), fp32 on a CPU.
-
-    ``torch.cuda.is_bf16_supported()`` is no guide: it says True on a T4, which only emulates bf16.
-    """
-    if capability is None:
-        return torch.float32
-    return torch.bfloat16 if capability >= (8, 0) else torch.float16
-
-
-def _cache_folder() -> Path:
-    if os.environ.get("FIT3D_CACHE"):
-        return Path(os.environ["FIT3D_CACHE"]).expanduser()
-    return Path("/content/fit3d_cache") if on_colab() else Path.home() / ".cache" / "fit3d_lite"
 
 
 @dataclass(frozen=True)
@@ -95,14 +69,11 @@ def setup(profile: str | None = None, seed: int = 0) -> Run:
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
-    # W is CSR all through the course; torch warns once per process that CSR is in beta and its invariants unchecked.
-    warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
-    warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly disabled")
+    quiet_sparse()
     figure_style()
-    cache = _cache_folder()
+    cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
-    capability = torch.cuda.get_device_capability() if device.type == "cuda" else None
-    run = Run(device, best_dtype(capability), profile, cache, seed)
+    run = Run(device, best_dtype(device), profile, cache, seed)
     cards.profile = profile
     _show_setup(run, source)
     return run

@@ -9,7 +9,6 @@ thing fewer that can differ between Colab and a laptop.
 """
 
 import hashlib
-import importlib.util
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -78,17 +77,6 @@ def fetch_many(files, threads=8, desc=None, **options) -> list[Path]:
         except BaseException:  # also a stopped notebook: do not start what has not begun
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def cache_folder(cache=None) -> Path:
-    """Where downloads are kept: ``cache`` or FIT3D_CACHE; else /content/fit3d_cache on Colab, ~/.cache/fit3d_lite."""
-    if cache or os.environ.get("FIT3D_CACHE"):
-        return Path(cache or os.environ["FIT3D_CACHE"]).expanduser()
-    try:
-        on_colab = importlib.util.find_spec("google.colab") is not None
-    except ModuleNotFoundError:
-        on_colab = False
-    return Path("/content/fit3d_cache") if on_colab else Path.home() / ".cache" / "fit3d_lite"
 
 
 def offline() -> bool:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .checkpoints import write_whole
+from .environment import best_dtype
+from .files import replace_when_whole
 
 
 def in_batches(
@@ -24,7 +25,7 @@ def in_batches(
     if batch is not None and batch < 1:
         raise ValueError(f"batch is {batch} and must be at least 1, or None to fit the memory")
     device = vit.mean.device
-    dtype = dtype or autocast_dtype(device)
+    dtype = dtype or best_dtype(device)
     if cache is not None:
         path = Path(cache) / f"features-{_key(vit, images, options, dtype)}.safetensors"
         if (found := _read(path)) is not None:
@@ -41,7 +42,8 @@ def in_batches(
         raise FloatingPointError(f"{vit.name} gave features that are not finite in {dtype}; use dtype=torch.float32")
     if cache is not None:
         tensors = {str(i): tensor.cpu().contiguous() for i, tensor in enumerate(whole)}
-        write_whole(path, lambda partial: safetensors.torch.save_file(tensors, partial))
+        with replace_when_whole(path) as partial:
+            safetensors.torch.save_file(tensors, partial)
     return _nest(whole, options)
 
 
@@ -80,13 +82,6 @@ def batch_that_fits(vit, height: int, width: int) -> int:
     one = 24 * 4 * vit.channels * (h * w + 5)
     free = torch.cuda.mem_get_info(vit.mean.device)[0] // 2 if vit.mean.is_cuda else 2**30
     return max(1, min(256, free // one))
-
-
-def autocast_dtype(device: torch.device) -> torch.dtype:
-    """fp32 on the CPU; on a GPU bf16 from compute capability 8.0 on, else fp16."""
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
 
 
 def raw_bytes(tensor: Tensor) -> memoryview:

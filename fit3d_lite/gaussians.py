@@ -1,7 +1,8 @@
 """Gaussians: the 3D scene as N coloured, soft ellipsoids.
 
-One dataclass holds the *activated* values (metres, opacities and colours in 0..1), so that what you read is what is drawn; the
-logarithms and logits that optimisers and .ply files use appear only where those are written and read (ply.py, photofit.py).
+One dataclass holds the *activated* values (metres, opacities and colours in 0..1), so that what you read is what is
+drawn; the logarithms and logits that optimisers and .ply files use appear only where those are written and read
+(ply.py, photofit.py).
 """
 
 from __future__ import annotations
@@ -33,7 +34,13 @@ class Gaussians:
 
     def __post_init__(self) -> None:
         count = self.means.shape[0] if self.means.ndim else 0
-        shapes = {"means": (count, 3), "quats": (count, 4), "scales": (count, 3), "opacities": (count,), "colors": (count, 3)}
+        shapes = {
+            "means": (count, 3),
+            "quats": (count, 4),
+            "scales": (count, 3),
+            "opacities": (count,),
+            "colors": (count, 3),
+        }
         for name, shape in shapes.items():
             if tuple(getattr(self, name).shape) != shape:
                 raise ValueError(f"Gaussians.{name} must be {list(shape)}, got {list(getattr(self, name).shape)}.")
@@ -56,20 +63,28 @@ class Gaussians:
         return self._map(Tensor.detach)
 
     def check(self) -> Gaussians:
-        """Raise ValueError, with the numbers, for NaN, scales ≤ 0, opacities outside 0..1 or zero quaternions; else self."""
+        """Raise ValueError, with the numbers, for NaN, scales ≤ 0, opacities outside 0..1 or zero quaternions; else
+        self.
+        """
         with torch.no_grad():
             for f in fields(self):
                 bad = ~torch.isfinite(getattr(self, f.name))
                 if bad.any():
                     rows = int(bad.reshape(len(self), -1).any(1).sum())
-                    raise ValueError(f"{rows} of {len(self)} Gaussians have NaN or infinite {f.name}: drop them with cloud[mask].")
+                    raise ValueError(
+                        f"{rows} of {len(self)} Gaussians have NaN or infinite {f.name}: drop them with cloud[mask]."
+                    )
             if not len(self):
                 return self
             if float(self.scales.min()) <= 0:
-                raise ValueError(f"Scales are standard deviations in metres and must be > 0, got {float(self.scales.min()):.3g}.")
+                raise ValueError(
+                    f"Scales are standard deviations in metres and must be > 0, got {float(self.scales.min()):.3g}."
+                )
             low, high = float(self.opacities.min()), float(self.opacities.max())
             if low < 0 or high > 1:
-                raise ValueError(f"Opacities must lie in 0..1, got {low:.3g}..{high:.3g}: apply a sigmoid to logits first.")
+                raise ValueError(
+                    f"Opacities must lie in 0..1, got {low:.3g}..{high:.3g}: apply a sigmoid to logits first."
+                )
             if float(self.quats.norm(dim=1).min()) < 1e-12:
                 raise ValueError("Some quaternions are zero; use (1, 0, 0, 0) for no rotation.")
         return self
@@ -86,7 +101,8 @@ class Gaussians:
         colors: Tensor | None = None,  # [N, 3] in 0..1; grey when left out
         opacity: float = 0.1,  # as 3DGS starts
     ) -> Gaussians:
-        """Round Gaussians, each as wide as the mean distance to its three nearest neighbours (3DGS's start from COLMAP points).
+        """Round Gaussians, each as wide as the mean distance to its three nearest neighbours (3DGS's start from
+        COLMAP points).
 
         Raises ValueError for fewer than two points, NaN, or colours outside 0..1.
         """
@@ -94,10 +110,15 @@ class Gaussians:
         if points.ndim != 2 or points.shape[1] != 3 or len(points) < 2:
             raise ValueError(f"points must be [N, 3] with N ≥ 2, got {list(points.shape)}.")
         if not torch.isfinite(points).all():
-            raise ValueError(f"{int((~torch.isfinite(points)).any(1).sum())} of {len(points)} points are NaN or infinite.")
+            raise ValueError(
+                f"{int((~torch.isfinite(points)).any(1).sum())} of {len(points)} points are NaN or infinite."
+            )
         colors = torch.full_like(points, 0.5) if colors is None else torch.as_tensor(colors).to(points)
         if colors.shape != points.shape or float(colors.min()) < 0 or float(colors.max()) > 1:
-            raise ValueError(f"colors must be {list(points.shape)} in 0..1, got {list(colors.shape)} up to {float(colors.max()):.3g}.")
+            raise ValueError(
+                f"colors must be {list(points.shape)} in 0..1, got {list(colors.shape)} "
+                f"up to {float(colors.max()):.3g}."
+            )
         quats = points.new_tensor([1.0, 0, 0, 0]).repeat(len(points), 1)
         scales = spacing(points).unsqueeze(1).repeat(1, 3)
         return cls(points, quats, scales, points.new_full((len(points),), opacity), colors)
@@ -111,10 +132,12 @@ class Gaussians:
         opacity: float = 0.9,
         flatten: bool = True,
     ) -> Gaussians:
-        """One Gaussian per occupied voxel of what the depth maps saw, with the mean colour, place and normal of its pixels.
+        """One Gaussian per occupied voxel of what the depth maps saw, with the mean colour, place and normal of its
+        pixels.
 
-        ``voxel`` fixes the resolution; when left out it is chosen so that at most ``count`` Gaussians result. With ``flatten`` the
-        Gaussians are discs that lie on the surface. Raises ValueError when the scene has no depth, or none above 0.
+        ``voxel`` fixes the resolution; when left out it is chosen so that at most ``count`` Gaussians result. With
+        ``flatten`` the Gaussians are discs that lie on the surface. Raises ValueError when the scene has no depth,
+        or none above 0.
         """
         if scene.depths is None or not bool((scene.depths > 0).any()):
             raise ValueError(f"{scene!r} has no depth above 0: use Gaussians.from_points, or a scene with depth maps.")
@@ -179,7 +202,9 @@ def _shorter_step(points: Tensor, dim: int) -> Tensor:  # [H, W, 3]
 
 
 def _voxels(points: Tensor, count: int, voxel: float | None) -> tuple[Tensor, float]:
-    """Cell number [P] of each point on a grid, and the edge of a cell: the finest that leaves at most ``count`` cells."""
+    """Cell number [P] of each point on a grid, and the edge of a cell: the finest that leaves at most ``count``
+    cells.
+    """
     low = points.min(0).values
     size = points.max(0).values - low
 
@@ -189,7 +214,8 @@ def _voxels(points: Tensor, count: int, voxel: float | None) -> tuple[Tensor, fl
         return torch.unique((i * (ny + 1) + j) * (nz + 1) + k, return_inverse=True)
 
     if voxel is None:
-        # A surface has about 1 / edge² cells, so one look at a coarse grid nearly gives the answer; then close in from above.
+        # A surface has about 1 / edge² cells, so one look at a coarse grid nearly gives the answer; then close in
+        # from above.
         voxel = float(size.max()) / 32
         for _ in range(8):
             found = len(cells(voxel)[0])
@@ -202,7 +228,9 @@ def _voxels(points: Tensor, count: int, voxel: float | None) -> tuple[Tensor, fl
 
 
 def _facing(normals: Tensor) -> Tensor:  # [N, 3] unit -> [N, 4] wxyz
-    """The shortest rotation that turns the z axis into ± the normal (a disc has no front, so the nearer one is taken)."""
+    """The shortest rotation that turns the z axis into ± the normal (a disc has no front, so the nearer one is
+    taken).
+    """
     normals = torch.where(normals[:, 2:] < 0, -normals, normals)
     x, y, z = normals.unbind(1)
     return F.normalize(torch.stack([1 + z, -y, x, torch.zeros_like(x)], 1), dim=1)

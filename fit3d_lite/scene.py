@@ -1,4 +1,5 @@
-"""Views and scenes: photos of one place with their cameras. What every other file takes in, and where bad input is refused.
+"""Views and scenes: photos of one place with their cameras. What every other file takes in, and where bad input is
+refused.
 
 Conventions (OpenCV axes, world-to-camera poses, pixel centres at +0.5, metres) stand in camera.py. Cameras are a few
 numbers and stay on the CPU; images may live on a GPU.
@@ -134,7 +135,9 @@ class Scene:
         def nearest(maps):
             if maps is None:
                 return None
-            return F.interpolate(maps[:, None].double(), size=(height, width), mode="nearest-exact")[:, 0].to(maps.dtype)
+            return F.interpolate(maps[:, None].double(), size=(height, width), mode="nearest-exact")[:, 0].to(
+                maps.dtype
+            )
 
         images = F.interpolate(self.images, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
         cameras = tuple(c.scaled(width, height) for c in self.cameras)
@@ -151,12 +154,15 @@ class Scene:
 
     def to(self, device) -> Scene:
         """Images, depths and labels on ``device``; cameras stay where they are."""
-        moved = {n: m if m is None else m.to(device) for n, m in vars(self).items() if n in ("images", "depths", "labels")}
+        moved = {
+            n: m if m is None else m.to(device) for n, m in vars(self).items() if n in ("images", "depths", "labels")
+        }
         return self._with(**moved)
 
     def __repr__(self) -> str:
         known = [n for n in ("depths", "labels") if getattr(self, n) is not None]
-        return f"Scene({self.name!r}: {len(self)} views of {self.height}×{self.width}{', with ' + ' and '.join(known) if known else ''})"
+        extra = f", with {' and '.join(known)}" if known else ""
+        return f"Scene({self.name!r}: {len(self)} views of {self.height}×{self.width}{extra})"
 
 
 def _check_images(images: Tensor) -> None:
@@ -172,12 +178,16 @@ def _check_images(images: Tensor) -> None:
 
 def _check_depths(depths: Tensor) -> None:
     if not torch.isfinite(depths).all():
-        raise ValueError(f"{int((~torch.isfinite(depths)).sum())} depths are NaN or infinite: write 0 where depth is unknown.")
+        raise ValueError(
+            f"{int((~torch.isfinite(depths)).sum())} depths are NaN or infinite: write 0 where depth is unknown."
+        )
     if float(depths.min()) < 0:
         raise ValueError(f"Depths must be ≥ 0 metres (0 = unknown), got {float(depths.min()):.3g}.")
     known = depths[depths > 0]
     if len(known) and float(known.median()) > 100:
-        raise ValueError(f"The median depth is {float(known.median()):.0f}, which looks like millimetres: divide by 1000.")
+        raise ValueError(
+            f"The median depth is {float(known.median()):.0f}, which looks like millimetres: divide by 1000."
+        )
 
 
 def _check_labels(labels: Tensor, classes: tuple[str, ...]) -> None:

@@ -1,14 +1,16 @@
 """A view is a sparse matrix.
 
-With the Gaussians fixed, every pixel is a weighted sum over the Gaussians that its ray meets, and the weights do not depend on
-what is summed. ``view_matrix`` returns these weights as a sparse [H*W, N] matrix W, so that a photo is ``W @ colors``, a depth
-map ``W @ depths``, a feature map ``W @ features``, and the row sums of W are the opacity of each pixel.
+With the Gaussians fixed, every pixel is a weighted sum over the Gaussians that its ray meets, and the weights do not
+depend on what is summed. ``view_matrix`` returns these weights as a sparse [H*W, N] matrix W, so that a photo is ``W
+@ colors``, a depth map ``W @ depths``, a feature map ``W @ features``, and the row sums of W are the opacity of each
+pixel.
 
 How W is made (3D Gaussian Splatting, Kerbl et al. 2023; constants equal to gsplat 1.5):
 
 1. ``project``: each 3D Gaussian becomes a 2D Gaussian in the image (EWA splatting, Zwicker et al. 2001).
-2. ``list_pairs``: list the (pixel, Gaussian) pairs whose alpha is at least 1/255, by pixel and from near to far. A 2D Gaussian cut along
-   one row of pixels is a 1D Gaussian, so the columns it covers in that row are known in closed form and no pixel is tried in vain.
+2. ``list_pairs``: list the (pixel, Gaussian) pairs whose alpha is at least 1/255, by pixel and from near to far. A
+   2D Gaussian cut along one row of pixels is a 1D Gaussian, so the columns it covers in that row are known in closed
+   form and no pixel is tried in vain.
 3. ``blend.PairWeights``: alpha times transmittance for every pair, and its gradient.
 
 Nothing here is dense in pixels × Gaussians, and all of it runs on the CPU and on a GPU alike.
@@ -21,8 +23,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .blend import Composite, PairWeights, quiet_sparse
+from .blend import Composite, PairWeights
 from .camera import Camera
+from .environment import quiet_sparse
 from .gaussians import Gaussians, rotation_matrices
 
 NEAR = 0.2  # metres; Gaussians nearer than this smear over the whole picture
@@ -34,7 +37,9 @@ MAX_PAIRS = 8_000_000  # pairs listed at once; larger pictures are done in bands
 
 @dataclass
 class Projected:
-    """K of the N Gaussians as seen by one camera, sorted from near to far. All float64: K is small and needles cancel."""
+    """K of the N Gaussians as seen by one camera, sorted from near to far. All float64: K is small and needles
+    cancel.
+    """
 
     index: Tensor  # [K] int64, which Gaussian
     means: Tensor  # [K, 2] pixels (u, v)
@@ -46,9 +51,9 @@ class Projected:
 def project(cloud: Gaussians, camera: Camera, near: float = NEAR) -> Projected:
     """Gaussians to the image plane; those behind the near plane or too faint to see (opacity < 1/255) are left out.
 
-    The covariance is J R Σ Rᵀ Jᵀ + 0.3 I with J the Jacobian of the perspective division at the Gaussian's mean (3DGS, eq. 5). The
-    slopes x/z and y/z inside J are clamped to the picture plus 30 % of half a field of view on each side, as gsplat does.
-    Raises ValueError for a camera that :meth:`Camera.check` refuses or a near plane ≤ 0.
+    The covariance is J R Σ Rᵀ Jᵀ + 0.3 I with J the Jacobian of the perspective division at the Gaussian's mean
+    (3DGS, eq. 5). The slopes x/z and y/z inside J are clamped to the picture plus 30 % of half a field of view on
+    each side, as gsplat does. Raises ValueError for a camera that :meth:`Camera.check` refuses or a near plane ≤ 0.
     """
     camera.check()
     if near <= 0:
@@ -142,7 +147,8 @@ def list_pairs(ellipses: Tensor, camera: Camera, max_pairs: int = MAX_PAIRS):
     for chosen in bands:
         owner, step = _expand(length[chosen])
         pixel = (row[chosen] * camera.width + left[chosen])[owner] + step
-        # Gaussians are already in depth order, so a stable sort by pixel alone finishes the job. int32 keys sort fastest.
+        # Gaussians are already in depth order, so a stable sort by pixel alone finishes the job. int32 keys sort
+        # fastest.
         pixel, order = pixel.int().sort(stable=True)
         yield Pairs(who[chosen][owner[order]], pixel.long())
 
@@ -165,11 +171,12 @@ def view_matrix(
     differentiable: bool = False,
     near: float = NEAR,  # metres
 ) -> Tensor:  # sparse [H*W, N]
-    """The blending weights of every pixel: ``W[pixel, n]`` = alpha of Gaussian n there, times what the nearer ones let through.
+    """The blending weights of every pixel: ``W[pixel, n]`` = alpha of Gaussian n there, times what the nearer ones
+    let through.
 
     Row sums are opacities in 0..1. The result is sparse CSR without gradient, for products of any width; with
-    ``differentiable=True`` it is sparse COO and ``W @ values`` passes gradients to means, quats, scales and opacities too.
-    Raises ValueError for a camera or a cloud that their ``check`` refuses.
+    ``differentiable=True`` it is sparse COO and ``W @ values`` passes gradients to means, quats, scales and
+    opacities too. Raises ValueError for a camera or a cloud that their ``check`` refuses.
     """
     shape = (camera.height * camera.width, len(cloud))
     with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):

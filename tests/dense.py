@@ -1,14 +1,16 @@
 """The slow, plain rasteriser that everything fast is compared with: every Gaussian at every pixel, float64, autograd.
 
-Written straight from the equations of 3D Gaussian Splatting (eq. 3, 5, 6) with gsplat's constants, and with no code in common with
-fit3d_lite.splat. Memory is pixels × Gaussians: for small pictures only.
+Written straight from the equations of 3D Gaussian Splatting (eq. 3, 5, 6) with gsplat's constants, and with no code
+in common with fit3d_lite.splat. Memory is pixels × Gaussians: for small pictures only.
 """
 
 import torch
 
 
 def dense_view_matrix(means, quats, scales, opacities, camera, near=0.2):
-    """[H*W, N] float64 blending weights, differentiable in means [N,3], quats [N,4] wxyz, scales [N,3], opacities [N]."""
+    """[H*W, N] float64 blending weights, differentiable in means [N,3], quats [N,4] wxyz, scales [N,3], opacities
+    [N].
+    """
     dtype = means.dtype
     w2c, K = camera.world_to_camera.to(dtype), camera.K.to(dtype)
     p = means @ w2c[:3, :3].T + w2c[:3, 3]

@@ -58,8 +58,9 @@ def test_profile_comes_from_argument_then_environment_then_device(monkeypatch):
     ("capability", "dtype"),
     [(None, torch.float32), ((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)],
 )
-def test_precision_follows_compute_capability(capability, dtype):
-    assert course.best_dtype(capability) is dtype
+def test_precision_follows_compute_capability(monkeypatch, capability, dtype):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *a: capability)
+    assert course.best_dtype(torch.device("cuda" if capability else "cpu")) is dtype
 
 
 def test_a_t4_gets_fp16_though_torch_claims_bf16(monkeypatch, capsys):
@@ -75,14 +76,14 @@ def test_a_t4_gets_fp16_though_torch_claims_bf16(monkeypatch, capsys):
 def test_cache_lies_in_content_on_colab_unless_named(monkeypatch, tmp_path):
     monkeypatch.delenv("FIT3D_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert course._cache_folder() == tmp_path / ".cache" / "fit3d_lite"
+    assert course.cache_folder() == tmp_path / ".cache" / "fit3d_lite"
     for name in ("google", "google.colab"):
         stub = types.ModuleType(name)
         stub.__spec__, stub.__path__ = importlib.util.spec_from_loader(name, None), []
         monkeypatch.setitem(sys.modules, name, stub)
-    assert str(course._cache_folder()) == "/content/fit3d_cache"
+    assert str(course.cache_folder()) == "/content/fit3d_cache"
     monkeypatch.setenv("FIT3D_CACHE", str(tmp_path / "mine"))
-    assert course._cache_folder() == tmp_path / "mine"
+    assert course.cache_folder() == tmp_path / "mine"
 
 
 def test_sparse_beta_warnings_are_settled_and_others_are_not(run, recwarn):

@@ -1,0 +1,42 @@
+"""What machine is this: Colab or not, which float type the GPU is good at, where downloads and artifacts are kept."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import warnings
+from pathlib import Path
+
+import torch
+
+
+def on_colab() -> bool:
+    """True inside Google Colab."""
+    try:
+        return importlib.util.find_spec("google.colab") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def cache_folder(cache=None) -> Path:
+    """Where downloads are kept: ``cache`` or FIT3D_CACHE; else /content/fit3d_cache on Colab, ~/.cache/fit3d_lite."""
+    if cache or os.environ.get("FIT3D_CACHE"):
+        return Path(cache or os.environ["FIT3D_CACHE"]).expanduser()
+    return Path("/content/fit3d_cache") if on_colab() else Path.home() / ".cache" / "fit3d_lite"
+
+
+def best_dtype(device: torch.device) -> torch.dtype:
+    """Precision for autocast: bf16 from compute capability 8.0, fp16 below it (a T4 is 7.5), fp32 on a CPU.
+
+    ``torch.cuda.is_bf16_supported()`` is no guide: it says True on a T4, which only emulates bf16.
+    """
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+
+
+def quiet_sparse() -> None:
+    """Settle torch's two notes on sparse CSR tensors (beta state, invariant checks), which would open every notebook."""
+    warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+    if not torch.sparse.check_sparse_tensor_invariants.is_enabled():
+        torch.sparse.check_sparse_tensor_invariants.disable()
