@@ -29,10 +29,10 @@ BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data" / "office"  # a
 def office(frames=None, size=None, cache=None, *, every: int = 4) -> Scene:
     """The office capture as a Scene, from a copy on this machine or downloaded.
 
-    A copy is used without a network: the folder named by the environment variable FIT3D_OFFICE, ``office`` in the
-    cache folder, or ``shared/data/office`` beside the checkout; in the original's layout, or with every fourth photo
-    only. Otherwise exactly the files of the frames asked for are downloaded into ``office`` in the cache folder, about
-    0.38 MB a frame, each checked by size and git blob id; a stopped download is resumed.
+    A copy is used without a network, and taken as it is: the folder named by the environment variable FIT3D_OFFICE,
+    ``office`` in the cache folder, or ``shared/data/office`` beside the checkout; in the original's layout, or with
+    every fourth photo only. Otherwise exactly the files of the frames asked for are downloaded into ``office`` in the
+    cache folder, about 0.38 MB a frame, each checked by size and git blob id; a stopped download is resumed.
 
     Args:
         frames: positions among the capture's photos, as for ``captures.rgbd``: ``slice(20, 36)``, a list, or an int n
@@ -100,8 +100,7 @@ def _rows(folder: Path) -> dict[str, int]:
     smaller copy the lines follow the photos. Empty when this is no capture, or its lines and photos do not pair up."""
     if not all((folder / part).exists() for part in ("images", "depth", "poses.txt", "K.txt")):
         return {}
-    count = sum(1 for line in (folder / "poses.txt").read_text().splitlines() if line.strip())
-    stems = _stems()
+    count, stems = len(read_poses(folder / "poses.txt")), _stems()
     if count != len(stems):
         stems = sorted(path.stem for path in (folder / "images").iterdir() if photo_of(folder, path.stem) == path)
     return {stem: row for row, stem in enumerate(stems)} if count == len(stems) else {}

@@ -54,8 +54,7 @@ def rgbd(folder, frames=None, size=None, depth_scale: float = 1000.0, name: str 
     folder = Path(folder).expanduser()
     stems, poses, K = read_layout(folder)
     positions = choose(frames, len(stems))
-    found = {stem: (photo_of(folder, stem), folder / "depth" / f"{stem}.png") for stem in stems}
-    files = [found[stems[i]] for i in positions]
+    files = [(photo_of(folder, stems[i]), folder / "depth" / f"{stems[i]}.png") for i in positions]
     lines = [i + 1 for i in positions]
     return read_scene(folder, files, poses[positions], lines, K, size, depth_scale, name or folder.resolve().name)
 
@@ -224,13 +223,16 @@ def _read_depth(path: Path) -> Tensor:  # [H, W] in the file's units
 def _target(size, height: int, width: int) -> tuple[int, int]:
     if size is None:
         return height, width
-    if isinstance(size, (int, np.integer)):
-        scale = size / min(height, width)
-        size = (round(height * scale), round(width * scale))
-    target = tuple(operator.index(side) for side in size)
-    if len(target) != 2 or min(target) < 1:
-        raise ValueError(f"size is (height, width) or the shorter side, at least 1 pixel, got {size}.")
-    return target
+    try:
+        if isinstance(size, (int, np.integer)):
+            rows, columns = (round(side * size / min(height, width)) for side in (height, width))
+        else:
+            rows, columns = (operator.index(side) for side in size)
+    except (TypeError, ValueError):
+        rows = columns = 0
+    if rows < 1 or columns < 1:
+        raise ValueError(f"size is (height, width) or the shorter side, whole pixels from 1 up, got {size!r}.")
+    return rows, columns
 
 
 def _size(image: Tensor) -> str:
