@@ -3,7 +3,7 @@
 The names below are what the notebooks use. The files, in the order to read them, are listed in the README.
 """
 
-from . import rooms
+from . import captures, rooms, viz
 from .artifacts import ArtifactMismatch
 from .cards import Row, card
 from .checks import check, check_close, exercise, predict, reveal
@@ -24,9 +24,9 @@ _LATE = {"ViT": "vit", "load_vit": "vit", "save_vit": "vit", "save_checkpoint": 
 
 __all__ = [
     "ArtifactMismatch", "Camera", "DownloadError", "Gaussians", "Row", "Run", "Scene", "ViT", "View",
-    "asset", "card", "check", "check_close", "exercise", "fetch", "fetch_many", "fit", "load_ply", "load_vit",
+    "asset", "captures", "card", "check", "check_close", "exercise", "fetch", "fetch_many", "fit", "load_ply", "load_vit",
     "photo_psnr", "predict", "project", "psnr", "render", "reveal", "room", "rooms", "save_checkpoint", "save_ply",
-    "save_vit", "setup", "ssim", "view_matrix",
+    "save_vit", "setup", "ssim", "view_matrix", "viz",
 ]  # fmt: skip
 
 

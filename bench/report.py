@@ -1,0 +1,56 @@
+"""What every measurement shares: a clock, the peak memory of a fresh process, and a table file that says how it was made."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).parents[1]
+
+
+def seconds(call, repeat: int = 5) -> float:
+    """Median wall time of ``call()`` after one call to warm up."""
+    call()
+    times = []
+    for _ in range(repeat):
+        begin = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+def peak_mb() -> float:
+    """Largest resident memory of this process so far, in MB (Linux counts kilobytes, macOS bytes)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def in_fresh_process(code: str) -> str:
+    """What ``code`` prints, run in its own interpreter: peak memory can only be read once a process."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return done.stdout.strip()
+
+
+def table(header: list[str], rows: list[list]) -> str:
+    """A markdown table."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(str(c) for c in row) + " |" for row in rows])
+
+
+def write(topic: str, text: str) -> None:
+    """Print ``text`` and keep it as bench/RESULTS_<topic>.md, with the machine it was measured on."""
+    text = (
+        f"{text.rstrip()}\n\nMade by `make bench ONLY={topic}` on {platform.machine()}, {torch.get_num_threads()} CPU threads, "
+        f"torch {torch.__version__.split('+')[0]}, Python {platform.python_version()}. "
+        "Shared machines are noisy: ratios within one run mean more than seconds.\n"
+    )
+    print(text)
+    (ROOT / "bench" / f"RESULTS_{topic}.md").write_text(text)
