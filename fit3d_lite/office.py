@@ -124,6 +124,12 @@ def _download(stems: list[str], folder: Path) -> Path:
         f"{len(missing)} files ({megabytes:.1f} MB) of the office capture are missing and there is no network: put a "
         f"copy at {folder} or name its folder in FIT3D_OFFICE; fit3d_lite.room(seed=0) needs neither and works now"
     )
+    poses = folder / "poses.txt"
+    if poses.exists() and poses.stat().st_size != table["files"]["poses.txt"][0]:  # the lines would no longer match
+        raise DownloadError(
+            f"{folder} holds another copy of the office with {len(_rows(folder))} frames, not all of the {len(stems)} "
+            f"asked for: move it away and run this again to download them."
+        )
     if offline():
         raise DownloadError(f"{help_} (FIT3D_OFFLINE=1 is set).")
     source = f"{HOST}/{table['repository']}/{table['commit']}/{table['folder']}"
