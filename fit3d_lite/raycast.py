@@ -17,7 +17,8 @@ from torch import Tensor
 
 BOX, BALL, CONE = 0, 1, 2  # CONE: a cylinder whose top radius is `taper` times its bottom radius
 FAR = 1e6
-PAIRS = 1500  # (tile, primitive) pairs tested at once: small enough for the cache
+GROUP = 8  # neighbouring tiles that are tested together first
+PAIRS = 1000  # (tile, primitive) pairs tested at once: small enough for the cache
 TINY = 1e-12  # added to a divisor that may be zero; below the last digit of every other value it takes
 
 
@@ -122,25 +123,52 @@ def interval(kind: int, o, d, taper: Tensor) -> tuple[Tensor, Tensor]:
     return hit_ball(o, d) if kind == BALL else hit_cone(o, d, taper)
 
 
-def _candidates(prims: Primitives, ids: Tensor, start: Tensor, end: Tensor, radius: Tensor, grow: Tensor) -> Tensor:
-    """Which of prims[ids] can meet a tile of rays: the segment start..end [T, 3], as thick as radius [T] where it starts
-    and radius + grow where it ends. -> [T, n] bool; never misses one, so rounding here does not reach the picture."""
-    span = end - start
-    center, half = prims.center[ids], prims.reach[ids]
-    length = (span * span).sum(-1).clamp(min=1e-12).sqrt()
-    # How far along the segment a primitive reaches at most bounds how thick the tile is there.
-    axis = span / length[:, None]
-    ahead = (axis[:, None, 0] * center[:, 0] + axis[:, None, 1] * center[:, 1]) + axis[:, None, 2] * center[:, 2]
-    ahead += ((half * half).sum(-1).sqrt() - (axis * start).sum(-1, keepdim=True))
-    keep = ahead > -radius[:, None]
-    thick = (ahead / length[:, None]).clamp_(0.0, 1.0).mul_(grow[:, None]).add_(radius[:, None] + 1e-3)
-    inverse = (span + TINY).reciprocal()
-    near, far = torch.zeros_like(thick), torch.ones_like(thick)
+def _around(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Centre and half extents [T, 3] of the upright box around the points [T, R, 3] of each tile."""
+    low, high = points.amin(1), points.amax(1)
+    return (low + high) * 0.5, (high - low) * 0.5 + 1e-3
+
+
+def _meets(center: Tensor, half: Tensor, start: tuple[Tensor, Tensor], end: tuple[Tensor, Tensor]) -> Tensor:
+    """Can a tile of rays from box `start` to box `end` (centre, half extents) meet the upright box at `center`? -> bool
+
+    At parameter s every ray of the tile lies within half extents e(s) = e0 + s (e1 - e0) of c(s) = c0 + s (c1 - c0), so
+    |c(s) - p| <= half + e(s) must hold along x, y and z for one s in 0..1: six linear inequalities a s <= b. A box can
+    only be kept needlessly, never missed, so rounding here does not reach the picture.
+    """
+    (c0, e0), (c1, e1) = start, end
+    near, far = 0.0, None
     for k in range(3):
-        middle = (center[:, k] - start[:, k : k + 1]) * inverse[:, k : k + 1]
-        width = (half[:, k] + thick) * inverse[:, k : k + 1].abs()
-        near, far = torch.maximum(near, middle - width), torch.minimum(far, middle + width)
-    return keep & (near <= far)
+        gap, size = center[..., k] - c0[..., k], half[..., k] + e0[..., k]
+        move, grow = c1[..., k] - c0[..., k], e1[..., k] - e0[..., k]
+        if far is None:
+            near, far = torch.zeros_like(gap), torch.ones_like(gap)
+        for a, b in ((move - grow, size + gap), (-move - grow, size - gap)):
+            a = a + TINY
+            bound = b * a.reciprocal()
+            far = torch.where(a > 0, torch.minimum(far, bound), far)
+            near = torch.where(a > 0, near, torch.maximum(near, bound))
+    return near <= far
+
+
+def _pairs(prims: Primitives, ids: Tensor, start: tuple[Tensor, Tensor], end: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Tiles and primitives of `ids` that may meet, sorted by tile: two [P] int64. Groups of tiles are asked first."""
+    tiles = torch.arange(-(-len(start[0]) // GROUP) * GROUP, device=ids.device).reshape(-1, GROUP)
+    member = tiles.clamp(max=len(start[0]) - 1)
+
+    def union(box):
+        center, half = box
+        low, high = (center - half)[member].amin(1), (center + half)[member].amax(1)
+        return ((low + high) * 0.5)[:, None], ((high - low) * 0.5)[:, None]
+
+    center, half = prims.center[ids], prims.reach[ids] + 1e-3
+    group, which = _meets(center[None], half[None], union(start), union(end)).nonzero(as_tuple=True)
+    member, tiles = member[group], tiles[group]  # [Q, GROUP]
+    one = [tuple(part[member] for part in box) for box in (start, end)]
+    keep = _meets(center[which][:, None], half[which][:, None], *one) & (tiles < len(start[0]))
+    row, column = keep.nonzero(as_tuple=True)
+    tile, order = torch.sort(tiles[row, column], stable=True)
+    return tile, ids[which[row]][order]
 
 
 def nearest(prims: Primitives, eye: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,24 +179,20 @@ def nearest(prims: Primitives, eye: Tensor, direction: Tensor) -> tuple[Tensor, 
     """
     t_best = torch.full(direction.shape[:2], FAR, device=eye.device)
     best = torch.zeros(direction.shape[:2], dtype=torch.int64, device=eye.device)
-    unit = direction / (direction * direction).sum(-1, keepdim=True).sqrt()
-    axis = unit.mean(1)
-    axis = axis / (axis * axis).sum(-1, keepdim=True).sqrt()
-    cos = (unit * axis[:, None]).sum(-1).amin(1).clamp(0.05, 1.0)
-    reach = 30.0  # metres: beyond any room
+    start, end = (eye, torch.zeros_like(eye)), _around(eye[:, None] + direction * 30.0)  # metres: beyond any room
     for kind in (BOX, BALL, CONE):
         ids = torch.nonzero(prims.kind == kind)[:, 0]
         if not len(ids):
             continue
-        thick = reach * ((1.0 - cos * cos).sqrt() / cos + 1e-3)
-        keep = _candidates(prims, ids, eye, eye + axis * reach, torch.zeros_like(thick), thick)
-        counts = keep.sum(1)
+        tile, prim = _pairs(prims, ids, start, end)
+        counts = torch.bincount(tile, minlength=len(eye))
         tiles = torch.sort(counts, descending=True, stable=True).indices
-        row, column = keep[tiles].nonzero(as_tuple=True)
-        rank = torch.arange(len(row), device=row.device) - (counts[tiles].cumsum(0) - counts[tiles])[row]
-        lists = torch.zeros((len(tiles), int(counts.max())), dtype=torch.int64, device=row.device)
-        lists[row, rank] = ids[column]
-        busy = (counts[:, None] > torch.arange(lists.shape[1], device=row.device)).sum(0).tolist()
+        place = torch.empty_like(tiles)
+        place[tiles] = torch.arange(len(tiles), device=tiles.device)
+        rank = torch.arange(len(tile), device=tile.device) - (counts.cumsum(0) - counts)[tile]
+        lists = torch.zeros((len(tiles), int(counts.max())), dtype=torch.int64, device=tile.device)
+        lists[place[tile], rank] = prim
+        busy = (counts[:, None] > torch.arange(lists.shape[1], device=tile.device)).sum(0).tolist()
         # In this order the tiles still busy at step k are the first ones, so a step needs slices only.
         origin, rays = eye[tiles][:, :, None].unbind(1), [c[tiles] for c in direction.unbind(-1)]
         t, winner = t_best[tiles], best[tiles]
@@ -195,19 +219,17 @@ def blocked(prims: Primitives, point: Tensor, target: Tensor, needed: Tensor) ->
         return out
     point, target, needed = point[rows], target[rows], needed[rows]
 
-    def middle(x):  # centre and radius of the box around the needed points of a tile
-        low = torch.where(needed[..., None], x, FAR).amin(1)
-        high = torch.where(needed[..., None], x, -FAR).amax(1)
-        return (low + high) * 0.5, ((high - low) ** 2).sum(-1).sqrt() * 0.5
-
-    (start, r0), (end, r1) = middle(point), middle(target)
+    # Rays nobody needs shrink to the first needed one of their tile, so that they do not widen it.
+    first = needed.to(torch.uint8).argmax(1)
+    one = torch.arange(len(rows), device=rows.device)
+    start = _around(torch.where(needed[..., None], point, point[one, first][:, None]))
+    end = _around(torch.where(needed[..., None], target, target[one, first][:, None]))
     result = torch.zeros(needed.shape, dtype=torch.bool, device=point.device)
     point, span = point.unbind(-1), (target - point).unbind(-1)
     for kind in (BOX, BALL, CONE):
         ids = torch.nonzero((prims.kind == kind) & prims.casts)[:, 0]
-        row, column = _candidates(prims, ids, start, end, r0, (r1 - r0).clamp(min=0.0)).nonzero(as_tuple=True)
-        index = ids[column][:, None]
-        for tile, prim in zip(row.split(PAIRS), index.split(PAIRS)):
+        row, index = _pairs(prims, ids, start, end)
+        for tile, prim in zip(row.split(PAIRS), index[:, None].split(PAIRS)):
             o = to_unit([c[tile] for c in point], prims, prim, True)
             d = to_unit([c[tile] for c in span], prims, prim, False)
             near, far = interval(kind, o, d, prims.taper[prim])
@@ -217,7 +239,7 @@ def blocked(prims: Primitives, point: Tensor, target: Tensor, needed: Tensor) ->
             tiles, length = tile.unique_consecutive(return_counts=True)
             last = count[length.cumsum(0) - 1]
             result[tiles] |= torch.cat([last[:1] > 0, last[1:] > last[:-1]])
-    out[rows] = result
+    out[rows] = result & needed
     return out
 
 
