@@ -9,9 +9,12 @@ import html
 import io
 
 import numpy as np
+import torch
 from torch import Tensor
 
-__all__ = ["Frames", "frames_slider", "jpeg_uri"]
+__all__ = ["Frames", "frames_slider", "jpeg_uri", "tile"]
+
+WIDTH = 830  # pixels of the page, as figures have
 
 # Finds every strip that is not yet a slider, so it needs no ids and may run any number of times.
 SCRIPT = """
@@ -49,14 +52,15 @@ document.querySelectorAll('.f3d-frames:not([data-on])').forEach(box => {
 class Frames:
     """Frames under a slider; a notebook shows it as HTML. Made by :func:`frames_slider`."""
 
-    def __init__(self, uris: list[str], labels: list[str], caption: str, start: int, width: int):
+    def __init__(self, uris: list[str], labels: list[str], caption: str, start: int, width: int, beside: str = ""):
         self.uris, self.labels, self.caption, self.start, self.width = uris, labels, caption, start, width
+        self.beside = beside  # markup of the picture that stays
 
     def _repr_html_(self) -> str:
-        small = "flex:0 1 auto;max-width:32%;margin:0"
         shots = "".join(
-            f'<figure style="{small}"><img src="{uri}" alt="{html.escape(f"{self.caption}: {label}", True)}" '
-            f'style="width:{self.width}px;max-width:100%;height:auto;display:block">'
+            f'<figure style="flex:0 1 auto;max-width:32%;margin:0">'
+            f'<img src="{uri}" alt="{html.escape(f"{self.caption}: {label}", True)}" '
+            f'style="width:{self.width}px;max-width:100%;height:auto;display:block;margin:0">'
             f'<figcaption style="font-size:.85em">{html.escape(label)}</figcaption></figure>'
             for uri, label in zip(self.uris, self.labels, strict=True)
         )
@@ -67,7 +71,9 @@ class Frames:
             '<button type="button">play</button><button type="button">all</button>'
             '<output style="font-weight:600;font-variant-numeric:tabular-nums"></output></div>'
         )
-        strip = f'<div style="display:flex;flex-wrap:wrap;gap:.5em">{shots}</div>'
+        strip = f'<div style="display:flex;flex-wrap:wrap;gap:.5em;flex:0 1 auto">{shots}</div>'
+        if self.beside:
+            strip = f'<div style="display:flex;gap:.5em;align-items:flex-start">{self.beside}{strip}</div>'
         title = f'<div style="margin:.2em 0">{html.escape(self.caption)}</div>'
         box = '<div class="f3d-frames" style="color:inherit;font-family:system-ui,sans-serif;max-width:62em">'
         return f"{box}{title}{bar}{strip}</div><script>{SCRIPT}</script>"
@@ -90,6 +96,7 @@ def frames_slider(
     start: int = 0,
     quality: int = 82,
     width: int | None = None,
+    beside=None,
 ) -> Frames:
     """A slider over frames, with a play button and a button that shows them all at once.
 
@@ -97,8 +104,12 @@ def frames_slider(
         labels: one short text a frame: "block 3".
         caption: what the slider runs over; also the alternative text of the pictures.
         start: frame shown first.
-        quality: of the JPEGs. Twelve frames of 900×300 at 82 are about 400 kB.
-        width: in pixels of the page; by default that of the first frame.
+        quality: of the JPEGs.
+        width: of a frame, in pixels of the page; by default its own, but no more than a figure's.
+        beside: a picture that stays to the left of the frames, drawn as tall as they are.
+
+    An array of less than 128 pixels a side is enlarged eightfold: each of its pixels is then one block of the JPEG, which
+    keeps it sharp, and makes it a few kilobytes.
 
     Raises:
         ValueError: no frames, another number of labels, no such start, a frame of another kind.
@@ -110,7 +121,32 @@ def frames_slider(
         raise ValueError(f"start is frame {start} of {len(frames)}")
     made = [_picture(frame) for frame in frames]
     uris = [jpeg_uri(picture, quality) for picture in made]
-    return Frames(uris, [str(label) for label in labels], caption or "frames", start, width or made[0].width)
+    fixed, wide = "", min(made[0].width, WIDTH)
+    if beside is not None:
+        photo = _picture(beside)
+        shares = [picture.width / picture.height for picture in (photo, made[0])]
+        wide = round(WIDTH * shares[1] / sum(shares))
+        fixed = (
+            f'<img src="{jpeg_uri(photo)}" alt="the photo" style="flex:0 0 auto;margin:0;height:auto;'
+            f'width:{round(WIDTH * shares[0] / sum(shares))}px;max-width:{100 * shares[0] / sum(shares):.0f}%">'
+        )
+    return Frames(uris, [str(label) for label in labels], caption or "frames", start, width or wide, fixed)
+
+
+def tile(
+    rows: list,  # of lists of pictures [h, w, 3] in 0..1, all of one size
+    gap: int = 1,
+) -> Tensor:
+    """Pictures in rows and columns as one picture, with ``gap`` white pixels between them."""
+    sizes = {tuple(picture.shape) for row in rows for picture in row}
+    if len(sizes) != 1 or len({len(row) for row in rows}) != 1:
+        raise ValueError(f"tiles must have one size and fill the grid; sizes {sorted(sizes)}, rows {[len(r) for r in rows]}")
+    h, w, _ = sizes.pop()
+    whole = torch.ones(len(rows) * (h + gap) - gap, len(rows[0]) * (w + gap) - gap, 3)
+    for i, row in enumerate(rows):
+        for j, picture in enumerate(row):
+            whole[i * (h + gap) :, j * (w + gap) :][:h, :w] = picture
+    return whole
 
 
 def jpeg_uri(picture, quality: int = 82) -> str:
@@ -133,4 +169,5 @@ def _picture(frame):
     if array.ndim != 3 or array.shape[-1] != 3 or array.min() < -0.01 or array.max() > 1.01:
         span = f" from {array.min():.3g} to {array.max():.3g}" if array.size else ""
         raise ValueError(f"a frame must be [H, W, 3] in 0..1, a PIL image or a figure, not {list(array.shape)}{span}")
-    return Image.fromarray((array.clip(0, 1) * 255 + 0.5).astype(np.uint8))
+    picture = Image.fromarray((array.clip(0, 1) * 255 + 0.5).astype(np.uint8))
+    return picture.resize((8 * picture.width, 8 * picture.height), Image.NEAREST) if max(picture.size) < 128 else picture

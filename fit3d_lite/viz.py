@@ -13,7 +13,7 @@ Nothing here knows how the features were made.
 
 from .click import ClickMap, click_similarity
 from .clusters import kmeans, match_clusters, similarity
-from .frames import Frames, frames_slider
+from .frames import Frames, frames_slider, tile
 from .palette import color_depth, color_labels, color_map, palette
 from .pca import Basis, pca_basis, pca_colors
 from .pictures import load_image, uploaded
@@ -22,5 +22,5 @@ from .show import compare, show_depth, show_images, show_labels
 __all__ = [
     "Basis", "ClickMap", "Frames", "click_similarity", "color_depth", "color_labels", "color_map", "compare",
     "frames_slider", "kmeans", "load_image", "match_clusters", "palette", "pca_basis", "pca_colors", "show_depth",
-    "show_images", "show_labels", "similarity", "uploaded",
+    "show_images", "show_labels", "similarity", "tile", "uploaded",
 ]  # fmt: skip

@@ -252,10 +252,21 @@ def test_slider_is_whole_and_asks_nothing_of_the_network():
     assert "http" not in markup and "src=" in markup and "<b>" not in markup
     uris = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', markup)
     assert len(uris) == 4 and markup.count('type="range"') == 1 and 'max="3"' in markup
-    assert Image.open(io.BytesIO(base64.b64decode(uris[0]))).size == (20, 12)
+    assert Image.open(io.BytesIO(base64.b64decode(uris[0]))).size == (160, 96)  # enlarged
     # Without scripts every frame is seen and the bar, which would do nothing, is not.
     before = markup.split("<script>")[0]
     assert before.count("display:none") == 1 and 'class="f3d-bar" style="display:none' in before
+
+
+def test_tiles_keep_their_place_and_a_photo_stays_beside_the_frames():
+    red, blue = torch.tensor([1.0, 0, 0]).expand(2, 3, 3), torch.tensor([0, 0, 1.0]).expand(2, 3, 3)
+    whole = viz.tile([[red, blue], [blue, red]])
+    assert whole.shape == (5, 7, 3)
+    assert torch.equal(whole[3:, :3], blue) and whole[2].min() == whole[:, 3].min() == 1
+    markup = viz.frames_slider([whole, whole], ["a", "b"], beside=torch.rand(10, 7, 3))._repr_html_()
+    assert markup.count("data:image/jpeg") == 3
+    with pytest.raises(ValueError, match=r"rows \[2, 1\]"):
+        viz.tile([[red, blue], [red]])
 
 
 def test_slider_refuses_what_it_cannot_show():
