@@ -1,30 +1,32 @@
 """Lifting: features of photos become features of Gaussians.
 
-With the geometry fixed, view v is a sparse matrix W_v (see patches.py), so lifting has the view matrix as its only
-ingredient:
+With the geometry fixed, view v is a sparse matrix W_v (patches.py), and every way of lifting is built from it alone:
 
 * ``mean``: f = Σ_v W_vᵀ F_v / Σ_v W_vᵀ 1. Each Gaussian takes the mean of the patches that show it, weighted by how
-  much they do (LUDVIG, Marrie et al. 2025, eq. 3; the same by gradients in Joseph et al. 2025). One pass, no
-  learning.
-* ``solve``: the features whose renders come closest to the photos' features, held near the mean (least_squares in
-  solve.py).
-* ``decoder``: FiT3D's own way (section 3.1): D numbers per Gaussian and one convolution to C channels, by gradient
-  descent.
+  much they do (LUDVIG, Marrie et al. 2025; by gradients in Joseph et al. 2025). One pass, nothing is learned.
+* ``solve``: the features whose renders come closest to the photos' features, held near the mean (solve.py).
+* ``decoder``: FiT3D's own way: D numbers per Gaussian and one convolution to C channels, by gradient descent
+  (decoder.py).
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cosine_similarity, normalize
 
 from .camera import Camera
+from .decoder import check_options, train_decoder
 from .gaussians import Gaussians
 from .lifted import MIN_WEIGHT, Lifted
-from .patches import SAMPLES, FeatureViews, transposed
+from .patches import SAMPLES, FeatureViews, stacked, transposed
+from .solve import least_squares
 
-METHODS = ("mean", "solve", "decoder")
+ROBUST_ROUNDS = 2
+LEAST_TRUST = 1e-3
 
 
 def lift(
@@ -36,42 +38,120 @@ def lift(
     samples: int | None = SAMPLES,
     **options,
 ) -> Lifted:
-    """Features of V photos to one feature per Gaussian. Geometry receives no gradient.
+    """Features of V photos to one feature per Gaussian. The geometry receives no gradient.
 
     The grid h × w divides each photo evenly, as a ViT's patches do; it need not divide its size in pixels.
 
     Args:
-        method: "mean", "solve" or "decoder"; see the top of this file.
+        method: "mean", "solve" or "decoder".
         samples: pixels along each side of a patch, see :func:`patch_matrix`.
-        options: those of the method.
+        options: of "mean": ``robust=False``, see :func:`robust_mean`. Of "solve": ``ridge=0.3, steps=4``, see
+            :func:`least_squares`. Of "decoder": ``dim=64, steps=600, lr=1e-2`` (or "paper"), ``seed=0, progress=True,
+            history=None``, see :func:`train_decoder`.
+
+    "mean" keeps one view at a time, whatever V. The others keep all patch matrices and features, about 1 MB a view.
 
     Raises:
-        ValueError: unknown method or option; no Gaussians; feats that are not [V, C, h, w], empty, not finite or not
-        one per
-            camera; a camera that sees no Gaussian.
+        ValueError: unknown method or option; option out of range; no Gaussians; feats that are not [V, C, h, w],
+        empty, not
+            finite, or not one per camera; a camera that sees no Gaussian.
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
+    known = [name for name in inspect.signature(METHODS[method]).parameters if name != "views"]
+    unknown = sorted(options.keys() - set(known))
+    if unknown:
+        raise ValueError(f"method {method!r} has no option {', '.join(unknown)}; it has {', '.join(known)}.")
     views = FeatureViews(cloud, cameras, feats, samples)
-    settings = {"method": method, "samples": samples, "views": len(views), **options}
-    features, weight = weighted_mean(views)
-    return Lifted(views.cloud, features, weight, None, settings)
+    features, weight, decoder = METHODS[method](views, **options)
+    made = {name: value for name, value in options.items() if name not in ("progress", "history")}
+    settings = {"method": method, "samples": samples, "views": len(views), **made}
+    return Lifted(views.cloud, features, weight, decoder, settings)
+
+
+def _mean(views: FeatureViews, robust: bool = False):
+    return (*(robust_mean if robust else weighted_mean)(views), None)
+
+
+def _solve(views: FeatureViews, ridge: float = 0.3, steps: int = 4):
+    if not ridge >= 0 or steps < 0:
+        raise ValueError(f"solve needs ridge ≥ 0 and steps ≥ 0, got ridge={ridge} and steps={steps}.")
+    kept = list(views)
+    mean, weight = weighted_mean(kept)
+    A, targets = stacked([W for W, _ in kept]), torch.cat([rows for _, rows in kept])
+    return least_squares(A, targets, mean, weight, weight >= MIN_WEIGHT, ridge, steps), weight, None
+
+
+def _decoder(
+    views: FeatureViews,
+    dim: int = 64,
+    steps: int = 600,
+    lr: float | str = 1e-2,
+    seed: int = 0,
+    progress: bool = True,
+    history: list | None = None,
+):
+    check_options(dim, steps, lr)
+    kept = list(views)
+    weight = sum(_seen_by(W) for W, _ in kept)
+    low, decoder = train_decoder(kept, views.grid, weight >= MIN_WEIGHT, dim, steps, lr, seed, progress, history)
+    return low, weight, decoder
+
+
+METHODS = {"mean": _mean, "solve": _solve, "decoder": _decoder}
 
 
 @torch.no_grad()
-def weighted_mean(views: FeatureViews) -> tuple[Tensor, Tensor]:  # [N, C], [N]
-    """Σ_v W_vᵀ F_v / Σ_v W_vᵀ 1, one view at a time, and the divisor; 0 for Gaussians that (almost) no view saw."""
-    total = weight = None
-    for W, F in views:
+def weighted_mean(
+    views: Iterable[tuple[Tensor, Tensor]],  # patch matrix [h*w, N] and features [h*w, C] of each view
+    trust: Sequence[Tensor] | None = None,  # V of [N], factors > 0 for the weights of each Gaussian
+) -> tuple[Tensor, Tensor]:  # [N, C], [N]
+    """Σ_v W_vᵀ F_v / Σ_v W_vᵀ 1, one view at a time, and Σ_v W_vᵀ 1; rows are 0 where that is below MIN_WEIGHT."""
+    total = weight = divisor = None
+    for index, (W, F) in enumerate(views):
         if total is None:
-            total, weight = F.new_zeros(len(views.cloud), F.shape[1]), F.new_zeros(len(views.cloud))
-        add_product(total, transposed(W), F)
-        weight.index_add_(0, W.col_indices(), W.values())
-    total /= weight.clamp_min(MIN_WEIGHT).unsqueeze(1)
-    total[weight < MIN_WEIGHT] = 0
+            total, weight, divisor = (
+                F.new_zeros(W.shape[1], F.shape[1]),
+                F.new_zeros(W.shape[1]),
+                F.new_zeros(W.shape[1]),
+            )
+        seen = _seen_by(W)
+        weight += seen
+        if trust is not None:
+            values = W.values() * trust[index][W.col_indices()]
+            W = torch.sparse_csr_tensor(W.crow_indices(), W.col_indices(), values, W.shape)
+            seen = seen * trust[index]
+        divisor += seen
+        torch.addmm(total, transposed(W), F, out=total)  # in place: no second [N, C] is made
+    kept = weight >= MIN_WEIGHT
+    total /= torch.where(kept, divisor, 1).unsqueeze(1)
+    total[~kept] = 0
     return total, weight
 
 
-def add_product(total: Tensor, A: Tensor, B: Tensor) -> None:
-    """total += A @ B with sparse A, in place: no second [N, C] is made."""
-    torch.addmm(total, A, B, out=total)
+@torch.no_grad()
+def robust_mean(views: FeatureViews) -> tuple[Tensor, Tensor]:  # [N, C], [N]
+    """A weighted mean that trusts a view less where it disagrees with the others; for a wrong pose or a person
+    walking by.
+
+    What view v says of Gaussian n is g = W_vᵀ F_v, and its weight is multiplied by the squared cosine (0 if negative)
+    between g and the mean direction of all *other* views, found in two rounds. Leaving itself out keeps a loud view
+    from agreeing with a mean that it made. Trust stays above 0.001, so a Gaussian seen once keeps its feature. On
+    clean captures this loses a little held-out cosine (bench/RESULTS_lift.md), so it is not the default.
+    """
+    kept = list(views)
+    trust = [W.values().new_ones(W.shape[1]) for W, _ in kept]
+    for _ in range(ROBUST_ROUNDS):
+        directions = 0
+        for factor, (W, F) in zip(trust, kept, strict=True):
+            directions += normalize(transposed(W) @ F, dim=1).mul_((factor * _seen_by(W)).unsqueeze(1))
+        for index, (W, F) in enumerate(kept):
+            own = normalize(transposed(W) @ F, dim=1)
+            others = directions - own * (trust[index] * _seen_by(W)).unsqueeze(1)
+            trust[index] = cosine_similarity(own, others).clamp_min(0) ** 2 + LEAST_TRUST
+    return weighted_mean(kept, trust)
+
+
+def _seen_by(W: Tensor) -> Tensor:  # sparse [P, N] -> [N]
+    """Column sums: how many patches each Gaussian fills."""
+    return W.values().new_zeros(W.shape[1]).index_add_(0, W.col_indices(), W.values())

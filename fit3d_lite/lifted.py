@@ -13,7 +13,7 @@ from torch import Tensor
 from .camera import Camera
 from .files import replace_when_whole
 from .gaussians import Gaussians
-from .patches import SAMPLES, patch_matrix
+from .patches import SAMPLES, patch_matrix, row_sums
 
 FORMAT = "fit3d_lite lifted features 1"
 MIN_WEIGHT = 1e-3  # patches; a Gaussian seen less than this, summed over all views, gets no feature
@@ -64,8 +64,8 @@ class Lifted:
         features are 0.
         """
         W = patch_matrix(self.cloud, camera, h, w, self.settings.get("samples", SAMPLES)).to(self.features.dtype)
-        values, mask = normalised_render(W, self.features, self.seen)
-        values = values.T.reshape(-1, h, w)
+        W, mask = normalised_weights(W, self.seen)
+        values = (W @ self.features).T.reshape(-1, h, w)
         if self.decoder is not None:
             values = F.conv2d(values[None], self.decoder, padding=1)[0]
         mask = mask.reshape(h, w)
@@ -121,12 +121,13 @@ class Lifted:
         )
 
 
-def normalised_render(
-    W: Tensor,  # sparse [P, N]
-    features: Tensor,  # [N, C], zero where not seen
-    seen: Tensor,  # [N] bool
-) -> tuple[Tensor, Tensor]:  # [P, C], [P] bool
-    """Mean feature of the seen Gaussians in each cell, 0 where they cover less than MIN_OPACITY, and where they do."""
-    opacity = W @ seen.to(features.dtype).unsqueeze(1)
+def normalised_weights(W: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:  # sparse [P, N], [N] bool -> same, [P] bool
+    """Rows of W over the seen Gaussians alone, summing to 1; empty where these cover less than MIN_OPACITY; and where
+    not."""
+    columns, values = W.col_indices(), W.values() * seen[W.col_indices()]
+    kept = torch.sparse_csr_tensor(W.crow_indices(), columns, values, W.shape)
+    opacity = row_sums(kept)
     mask = opacity >= MIN_OPACITY
-    return W @ features / opacity.clamp_min(MIN_OPACITY) * mask, mask.squeeze(1)
+    factor = mask / opacity.clamp_min(MIN_OPACITY)
+    values = values * torch.repeat_interleave(factor, W.crow_indices().diff())
+    return torch.sparse_csr_tensor(W.crow_indices(), columns, values, W.shape), mask

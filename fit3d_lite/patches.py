@@ -98,6 +98,7 @@ class FeatureViews:
             _check_finite(feats, "feats")
         cloud.check()
         self.feats = feats
+        self.grid: tuple[int, int] | None = None  # h, w; known when the first map has come
 
     def __len__(self) -> int:
         return len(self.cameras)
@@ -109,6 +110,7 @@ class FeatureViews:
             if one is None:
                 raise ValueError(f"{index} feature maps but {len(self)} cameras: each map needs its own.")
             shape = shape or one.shape
+            self.grid = tuple(shape[1:])
             if one.ndim != 3 or one.shape != shape or 0 in shape:
                 raise ValueError(
                     f"Feature map {index} must be [C, h, w] like the first, {list(shape)}; got {list(one.shape)}."

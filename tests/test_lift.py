@@ -3,11 +3,14 @@
 import pytest
 import torch
 from dense import dense_view_matrix
+from torch.nn.functional import normalize
 
 from fit3d_lite import Camera, Gaussians, render, view_matrix
+from fit3d_lite.decoder import Product
+from fit3d_lite.finer import features_finer
 from fit3d_lite.lift import lift
 from fit3d_lite.lifted import MIN_WEIGHT, Lifted
-from fit3d_lite.patches import patch_matrix
+from fit3d_lite.patches import patch_matrix, transposed
 
 # Sums of a few hundred float32 products: rounding stays near 1e-6.
 CLOSE = dict(atol=1e-5, rtol=1e-4)
@@ -94,14 +97,22 @@ def test_a_constant_feature_comes_back_whatever_the_opacity():
     assert float(values[:, ~mask].abs().sum()) == 0
 
 
+def ball(count=900):
+    """Opaque, seen from outside: what photos of a thing look like. And a smooth function of place on it, [N, 6]."""
+    means = 0.8 * normalize(torch.randn(count, 3, generator=torch.Generator().manual_seed(3)), dim=1)
+    quats, ones = torch.tensor([1.0, 0, 0, 0]).repeat(count, 1), torch.ones(count)
+    c = Gaussians(means, quats, 0.05 * torch.ones(count, 3), 0.9 * ones, 0.5 + 0.5 * (4 * means).sin())
+    return c, torch.cat([(2 * means).sin(), (2 * means).cos()], 1)
+
+
+def pictures(c, cams, values):  # [V, C, h, w]
+    return torch.stack([(patch_matrix(c, cam, *GRID) @ values).T.reshape(-1, *GRID) for cam in cams])
+
+
 def test_lifting_photos_gives_back_the_picture():
     """RGB is a feature as any other: a ball lifted from seven photos looks in an eighth view as it does in its
     photo."""
-    g = torch.Generator().manual_seed(3)
-    means = 0.8 * torch.nn.functional.normalize(torch.randn(900, 3, generator=g), dim=1)
-    ones = torch.ones(900)
-    quats = torch.tensor([1.0, 0, 0, 0]).repeat(900, 1)
-    c = Gaussians(means, quats, 0.05 * torch.ones(900, 3), 0.9 * ones, 0.5 + 0.5 * (4 * means).sin())
+    c, _ = ball()
     cams = ring(8)
     photos = torch.stack([render(c, cam)[0].permute(2, 0, 1) for cam in cams])
     keep = [0, 1, 2, 4, 5, 6, 7]
@@ -163,6 +174,166 @@ def test_other_or_damaged_files_are_refused(tmp_path):
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(ValueError, match="damaged"):
         Lifted.load(file)
+
+
+def normal_equations(c, cams, feats, ridge):
+    """Dense float64 minimiser of the energy in solve.py, over the Gaussians that are seen."""
+    A = torch.cat([patch_matrix(c, cam, *GRID).to_dense().double() for cam in cams])
+    d = A.sum(0)
+    seen = d >= MIN_WEIGHT
+    mean = torch.zeros(len(c), feats.shape[1], dtype=torch.float64)
+    mean[seen] = (A.T @ rows(feats))[seen] / d[seen, None]
+    A, d = A[:, seen], d[seen]
+    left = A.T @ A + ridge * torch.diag(d)
+    mean[seen] = torch.linalg.solve(
+        left, A.T @ (A.sum(1, keepdim=True) * rows(feats)) + ridge * d[:, None] * mean[seen]
+    )
+    return mean
+
+
+@pytest.mark.parametrize("ridge", [1.0, 0.1])
+def test_solve_run_to_the_end_equals_the_normal_equations(ridge):
+    c, cams, feats = blob(dtype=torch.float64), ring(), maps(dtype=torch.float64)
+    got = lift(c, cams, feats, method="solve", ridge=ridge, steps=60)
+    torch.testing.assert_close(got.features, normal_equations(c, cams, feats, ridge), atol=1e-9, rtol=1e-7)
+    assert (got.features - lift(c, cams, feats).features).abs().max() > 0.05  # it is not the mean
+
+
+def test_default_steps_of_solve_come_close_to_the_end():
+    c, cams, feats = blob(), ring(), maps()
+    mean, few = lift(c, cams, feats).features, lift(c, cams, feats, method="solve").features
+    end = normal_equations(c, cams, feats, 0.3)
+    assert (few - end).norm() < 0.05 * (mean - end).norm()
+
+
+def test_no_steps_or_a_huge_ridge_leave_the_mean():
+    c, cams, feats = blob(), ring(), maps()
+    mean = lift(c, cams, feats).features
+    assert torch.equal(lift(c, cams, feats, method="solve", steps=0).features, mean)
+    torch.testing.assert_close(lift(c, cams, feats, method="solve", ridge=1e6).features, mean, atol=1e-4, rtol=1e-4)
+
+
+def test_solve_keeps_a_constant_and_survives_more_steps_than_it_needs():
+    c, cams = blob(opacity=0.4), ring()
+    lifted = lift(c, cams, torch.full((5, 2, *GRID), 3.0), method="solve", steps=50)
+    torch.testing.assert_close(lifted.features[lifted.seen], torch.full((int(lifted.seen.sum()), 2), 3.0), **CLOSE)
+
+
+def test_robust_mean_ignores_a_corrupted_view():
+    """All views show the same smooth features but one, which shows noise. Two views cannot outvote each other: those
+    Gaussians count that at least two other views show."""
+    (c, truth), cams = ball(), ring(12)
+    clean = pictures(c, cams, truth)
+    broken = clean.clone()
+    broken[3] = 2 * torch.randn(6, *GRID, generator=torch.Generator().manual_seed(5))
+    shown = torch.stack([patch_matrix(c, cam, *GRID).to_dense().sum(0) > 0.01 for cam in cams])
+    judged = shown[3] & (shown.sum(0) >= 3)
+    assert int(judged.sum()) > 100
+    reference = lift(c, cams, clean).features[judged]
+    plain, robust = ((lift(c, cams, broken, robust=r).features[judged] - reference).norm() for r in (False, True))
+    assert robust < 0.4 * plain
+
+
+def test_robust_mean_of_views_that_agree_is_the_mean():
+    c, cams = blob(), ring()
+    same = torch.tensor([1.0, 2.0])[None, :, None, None].expand(5, 2, *GRID)
+    torch.testing.assert_close(lift(c, cams, same, robust=True).features, lift(c, cams, same).features, **CLOSE)
+
+
+def small_decoder(**options):
+    (c, truth), cams = ball(300), ring()
+    options = {"dim": 8, "steps": 60, "lr": 0.02, "progress": False} | options
+    return lift(c, cams, pictures(c, cams, truth), method="decoder", **options)
+
+
+def test_decoder_learns_and_renders_all_channels():
+    history = []
+    lifted = small_decoder(history=history)
+    assert lifted.features.shape == (300, 8) and lifted.decoder.shape == (6, 8, 3, 3)
+    assert sum(history[-5:]) < 0.5 * sum(history[:5])
+    (c, truth), cams = ball(300), ring()
+    values, mask = lifted.render(cams[2], *GRID)
+    assert mask.any() and float(values[:, ~mask].abs().sum()) == 0
+    wanted = pictures(c, cams[2:3], truth)[0][:, mask]
+    assert (values[:, mask] - wanted).abs().mean() < 0.5 * wanted.abs().mean()  # what is rendered is what was trained
+
+
+def test_decoder_is_the_same_for_the_same_seed_and_other_for_another():
+    a, b, other = (small_decoder(steps=5, seed=s) for s in (1, 1, 2))
+    assert torch.equal(a.features, b.features) and torch.equal(a.decoder, b.decoder)
+    assert not torch.equal(a.decoder, other.decoder)
+
+
+def test_decoder_gradient_is_that_of_autograd_and_never_reaches_the_geometry():
+    c = blob()
+    leaves = [p.clone().requires_grad_() for p in (c.means, c.quats, c.scales, c.opacities)]
+    live = Gaussians(*leaves, c.colors)
+    W = patch_matrix(live, ring()[0], *GRID)
+    assert not W.requires_grad
+    x = torch.randn(len(c), 3, requires_grad=True)
+    push = torch.randn(48, 3)
+    (got,) = torch.autograd.grad((Product.apply(W, transposed(W), x) * push).sum(), x)
+    (expected,) = torch.autograd.grad((W.to_dense() @ x * push).sum(), x)
+    torch.testing.assert_close(got, expected, **CLOSE)
+    lift(live, ring(), maps(), method="decoder", dim=8, steps=2, progress=False)
+    assert all(p.grad is None for p in leaves)
+
+
+def test_decoder_stopped_by_the_reader_keeps_what_it_has(monkeypatch, capsys):
+    class Impatient(list):
+        def append(self, loss):
+            super().append(loss)
+            if len(self) == 3:
+                raise KeyboardInterrupt
+
+    history = Impatient()
+    lifted = small_decoder(history=history)
+    assert len(history) == 3 and float(lifted.features.abs().sum()) > 0
+    assert "Stopped after 2 of 60 steps" in capsys.readouterr().out
+
+
+def test_decoder_is_saved_with_its_features(tmp_path):
+    lifted = small_decoder(steps=3)
+    back = Lifted.load(lifted.save(tmp_path / "low.safetensors"))
+    assert torch.equal(back.decoder, lifted.decoder)
+    assert torch.equal(back.render(ring()[1], *GRID)[0], lifted.render(ring()[1], *GRID)[0])
+
+
+def patch_means(images, size=4):
+    """Stands for a network: the mean colour of each patch."""
+    return torch.nn.functional.avg_pool2d(images, size)
+
+
+def test_finer_features_are_means_of_the_patches_that_cover_a_cell():
+    images = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(0))
+    fine = features_finer(patch_means, images, shifts=2)
+    assert fine.shape == (2, 3, 8, 12)
+    # Cell (3, 5) covers pixels 6..7, 10..11; patches of 4 pixels that cover it start at rows 4, 6 and columns 8, 10.
+    by_hand = torch.stack([images[:, :, r : r + 4, c : c + 4].mean((2, 3)) for r in (4, 6) for c in (8, 10)]).mean(0)
+    torch.testing.assert_close(fine[:, :, 3, 5], by_hand, **CLOSE)
+    torch.testing.assert_close(fine[:, :, 0, 0], images[:, :, :4, :4].mean((2, 3)), **CLOSE)
+    torch.testing.assert_close(features_finer(patch_means, images, shifts=1), patch_means(images))
+
+
+def test_finer_features_are_lifted_like_any_others():
+    c, cams = blob(), ring()
+    photos = torch.stack([render(c, cam)[0].permute(2, 0, 1).clamp(0, 1) for cam in cams])
+    assert lift(c, cams, features_finer(patch_means, photos)).features.shape == (300, 3)
+
+
+def test_options_out_of_range_are_refused():
+    c, cams, feats = blob(60), ring(), maps()
+    for dim in (7, 129):
+        with pytest.raises(ValueError, match=f"8 to 128 dimensions per Gaussian, got dim={dim}"):
+            lift(c, cams, feats, method="decoder", dim=dim)
+    with pytest.raises(ValueError, match="lr='fast'"):
+        lift(c, cams, feats, method="decoder", lr="fast")
+    with pytest.raises(ValueError, match="ridge=-1"):
+        lift(c, cams, feats, method="solve", ridge=-1)
+    with pytest.raises(ValueError, match="'mean' has no option ridge; it has robust"):
+        lift(c, cams, feats, ridge=1)
+    with pytest.raises(ValueError, match="shifts=0"):
+        features_finer(patch_means, torch.zeros(1, 3, 8, 8), shifts=0)
 
 
 def test_refusals_name_the_numbers():
