@@ -53,7 +53,8 @@ def compare(
     panels = {photo: images.movedim(1, -1), **maps}
     down = views < len(panels)  # views are rows
     rows, cols = (views, len(panels)) if down else (len(panels), views)
-    figure, axes = _grid(rows, cols, height / width_px, width)
+    numbers = any(m.ndim == 3 and m.is_floating_point() for m in maps.values())
+    figure, axes = _grid(rows, cols, height / width_px, width, bar=0.8 if numbers else 0.0)
     limits = limits or _common_limits(maps)
     drawn = None
     for p, (name, values) in enumerate(panels.items()):
@@ -133,16 +134,17 @@ def show_labels(
 
     colors = palette(present[-1] + 1).tolist() if present else []
     handles = [Patch(facecolor=colors[n], label=classes[n] if classes else str(n)) for n in present]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(9, len(handles) or 1), fontsize=9)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles) or 1), fontsize=9)
+    figure.set_figheight(figure.get_figheight() + 0.22 * -(-len(handles) // 8))
     return figure
 
 
-def _grid(rows: int, cols: int, ratio: float, width: float):
-    """A figure outside pyplot: nothing stays open, and nothing is shown twice."""
+def _grid(rows: int, cols: int, ratio: float, width: float, bar: float = 0.0):
+    """A figure outside pyplot, with room for a colour ``bar``: nothing stays open, and nothing is shown twice."""
     from matplotlib.figure import Figure
 
-    width = min(width, 2.6 * cols)
-    figure = Figure(figsize=(width, rows * (width / cols) * ratio + 0.3), layout="constrained")
+    width = min(width, 2.3 * cols + bar)
+    figure = Figure(figsize=(width, rows * (width - bar) / cols * ratio + 0.3), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     axes = figure.subplots(rows, cols, squeeze=False)
     for ax in axes.flat:
