@@ -1,0 +1,243 @@
+"""What do frozen features know? A probe in closed form: seconds on a CPU, no learning rate, the same for every model.
+
+    score = quick_probe(vit.extract, train_rooms, validation_rooms, test_rooms)     # score.miou, score.rmse
+    margin = cross_view_cosine(vit.extract(scene.images), scene)                     # margin.true, margin.shuffled
+
+Patch features are standardised on the training rooms and mapped by ridge regression to the patch's label histogram and
+to its mean depth. Hoerl and Kennard 1970 for ridge; frozen features with a linear map is the protocol of DINOv2
+(arXiv 2304.07193, section 7.4). The trained probes of FiT3D are elsewhere; this one is for quick looks and for tables
+with many rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .scene import IGNORE, Scene
+
+__all__ = ["ProbeScore", "Cosine", "quick_probe", "cross_view_cosine", "correspondences", "mean_iou", "patch_targets"]
+
+STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # ridge penalty per patch; standardised channels make it unit-free
+
+
+@dataclass(frozen=True)
+class ProbeScore:
+    """Result on the test scenes: mean intersection over union in 0..1, depth error in metres; None when not measured."""
+
+    miou: float | None
+    rmse: float | None
+    iou: tuple[float, ...] = ()  # by class; nan where the class is absent from the ground truth
+    strengths: tuple[float, float] = (0.0, 0.0)  # ridge strengths chosen for labels and for depth
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Mean cosine of features at true correspondences and at shuffled ones, over ``pairs`` pairs."""
+
+    true: float
+    shuffled: float
+    pairs: int
+
+    @property
+    def margin(self) -> float:
+        return self.true - self.shuffled
+
+
+def quick_probe(
+    extract: Callable[[Tensor], Tensor],  # images [V, 3, H, W] -> features [V, C, h, w]
+    train: Sequence[Scene],
+    validation: Sequence[Scene],
+    test: Sequence[Scene],
+) -> ProbeScore:
+    """Fit on ``train``, choose the ridge strength on ``validation``, measure on ``test``.
+
+    Labels need ``scene.labels`` and ``scene.classes``, depth needs ``scene.depths``; what the first scene lacks is not
+    measured. Predictions are made at the patch grid; labels are enlarged to the pixels by the nearest patch, depths
+    bilinearly, and compared at every pixel that has a label or a depth.
+
+    Raises:
+        ValueError: a set is empty, or the scenes have neither labels nor depths.
+    """
+    sizes = len(train), len(validation), len(test)
+    if not all(sizes):
+        raise ValueError(
+            f"the probe needs train, validation and test scenes; got {sizes[0]}, {sizes[1]} and {sizes[2]}"
+        )
+    first = train[0]
+    tasks = [task for task, maps in (("labels", first.labels), ("depths", first.depths)) if maps is not None]
+    if not tasks:
+        raise ValueError(f"{first.name} has neither labels nor depths, so there is nothing to probe")
+
+    seen = [(extract(s.images).double(), s) for s in train]
+    mean, std = _moments([f for f, _ in seen])
+    seen = [((f - mean) / std, s) for f, s in seen]
+    maps = {task: _ridge(seen, task) for task in tasks}
+    del seen
+
+    def errors(scenes):
+        """For every task and strength: confusion matrix, or (squared error, pixels)."""
+        total = {(task, i): 0 for task in tasks for i in range(len(STRENGTHS))}
+        for scene in scenes:
+            f = (extract(scene.images).double() - mean) / std
+            for task in tasks:
+                for i, weight in enumerate(maps[task]):
+                    guess = torch.einsum("vchw,ct->vthw", f, weight[:-1]) + weight[-1, :, None, None]
+                    total[task, i] = total[task, i] + _compare(guess, scene, task)
+        return total
+
+    found, chosen = errors(validation), {}
+    for task in tasks:
+        quality = [_quality(found[task, i], task) for i in range(len(STRENGTHS))]
+        chosen[task] = max(range(len(quality)), key=quality.__getitem__)
+        maps[task] = [maps[task][chosen[task]]] * len(STRENGTHS)  # the test scenes see the chosen one alone
+    found = errors(test)
+    iou = _iou(found["labels", 0]) if "labels" in tasks else torch.empty(0)
+    return ProbeScore(
+        miou=_quality(found["labels", 0], "labels") if "labels" in tasks else None,
+        rmse=-_quality(found["depths", 0], "depths") if "depths" in tasks else None,
+        iou=tuple(iou.tolist()),
+        strengths=tuple(STRENGTHS[chosen[t]] if t in tasks else 0.0 for t in ("labels", "depths")),
+    )
+
+
+def patch_targets(
+    scene: Scene, h: int, w: int, task: str
+) -> tuple[Tensor, Tensor]:  # targets [V, T, h, w], known [V, h, w]
+    """What a patch should say: its label histogram (T = classes) or its mean depth in metres (T = 1).
+
+    Pixels without a label or a depth are left out; ``known`` is the share of a patch's pixels that count.
+    """
+    if task == "labels":
+        known = scene.labels != IGNORE
+        values = F.one_hot(scene.labels.long().where(known, 0), len(scene.classes)).movedim(-1, 1).double()
+    else:
+        known = scene.depths > 0
+        values = scene.depths[:, None].double()
+    share = F.adaptive_avg_pool2d(known[:, None].double(), (h, w))
+    values = F.adaptive_avg_pool2d(values * known[:, None], (h, w)) / share.clamp(min=1e-9)
+    return values, share[:, 0]
+
+
+def mean_iou(confusion: Tensor) -> float:  # confusion: [M, M], rows truth, columns guess, pixels
+    """Mean intersection over union of the classes that occur in the ground truth; the others are not counted."""
+    iou = _iou(confusion)
+    return iou[~iou.isnan()].mean().item()
+
+
+def correspondences(
+    scene: Scene, per_view: int = 200, tolerance: float = 0.02, seed: int = 0
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The same surface point in two photos, from depth and poses.
+
+    Random pixels of each view are unprojected and projected into every other view. A pair counts when it falls inside
+    the picture and the depth found there agrees with its own to ``tolerance`` (relative), so nothing hidden counts.
+
+    Returns:
+        view_a [P], pixel_a [P, 2], view_b [P], pixel_b [P, 2]; pixels as (u, v).
+
+    Raises:
+        ValueError: the scene has no depths, or no two views share a point.
+    """
+    if scene.depths is None:
+        raise ValueError(f"{scene.name} has no depths, and correspondences come from depth")
+    dice = torch.Generator().manual_seed(seed)
+    found = []
+    for a, (camera_a, depth_a) in enumerate(zip(scene.cameras, scene.depths, strict=True)):
+        known = depth_a.flatten().nonzero()[:, 0]
+        picked = known[torch.randperm(len(known), generator=dice)[:per_view]]
+        points = camera_a.unproject(depth_a).reshape(-1, 3)[picked]
+        uv_a = torch.stack([picked % scene.width, picked // scene.width], 1) + 0.5
+        for b, (camera_b, depth_b) in enumerate(zip(scene.cameras, scene.depths, strict=True)):
+            if a == b:
+                continue
+            uv_b, z = camera_b.project(points)
+            inside = (z > 0.05) & (uv_b >= 0).all(1) & (uv_b[:, 0] < scene.width) & (uv_b[:, 1] < scene.height)
+            i = inside.nonzero()[:, 0]
+            u, v = uv_b[i].long().unbind(1)
+            there = depth_b[v, u]
+            i = i[(there > 0) & ((there - z[i]).abs() < tolerance * z[i])]
+            found.append((torch.full_like(i, a), uv_a[i], torch.full_like(i, b), uv_b[i]))
+    view_a, uv_a, view_b, uv_b = (torch.cat(parts) for parts in zip(*found, strict=True))
+    if not len(view_a):
+        raise ValueError(f"no two of the {len(scene)} views of {scene.name} share a visible point")
+    return view_a, uv_a, view_b, uv_b
+
+
+def cross_view_cosine(
+    feats: Tensor,  # [V, C, h, w] of the scene's views
+    scene: Scene,
+    per_view: int = 200,
+    centre: bool = False,
+    seed: int = 0,
+) -> Cosine:
+    """Do two views agree about the same point, and not about just any point?
+
+    The shuffled pairs are the same features with partners drawn anew: what agreement costs nothing. Features with a
+    large common mean have a high cosine everywhere; ``centre`` removes the scene's mean first.
+    """
+    view_a, uv_a, view_b, uv_b = correspondences(scene, per_view, seed=seed)
+    if centre:
+        feats = feats - feats.mean((0, 2, 3), keepdim=True)
+    a, b = (_at(feats, scene, *pixels) for pixels in ((view_a, uv_a), (view_b, uv_b)))
+    other = torch.randperm(len(b), generator=torch.Generator().manual_seed(seed + 1))
+    true, shuffled = F.cosine_similarity(a, b).mean(), F.cosine_similarity(a, b[other]).mean()
+    return Cosine(true.item(), shuffled.item(), len(a))
+
+
+def _at(feats, scene, view, uv) -> Tensor:  # [P, C], bilinear between patch centres
+    scale = torch.tensor([2.0 / scene.width, 2.0 / scene.height])
+    out = feats.new_empty(len(view), feats.shape[1])
+    for v in view.unique().tolist():
+        mine = view == v
+        where = (uv[mine] * scale - 1)[None, None].to(feats)
+        out[mine] = F.grid_sample(feats[v : v + 1], where, padding_mode="border", align_corners=False)[0, :, 0].T
+    return out
+
+
+def _moments(features) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every channel, [1, C, 1, 1]; a constant channel gets 1."""
+    n = sum(f[:, 0].numel() for f in features)
+    mean = sum(f.sum((0, 2, 3), keepdim=True) for f in features) / n
+    std = (sum(((f - mean) ** 2).sum((0, 2, 3), keepdim=True) for f in features) / n).sqrt()
+    return mean, std.where(std > 1e-8, 1.0)
+
+
+def _ridge(seen, task) -> list[Tensor]:
+    """One linear map [C + 1, T] for each strength; the last row is the bias, which is not penalised."""
+    gram = moment = total = 0
+    for f, scene in seen:
+        y, known = patch_targets(scene, *f.shape[-2:], task)
+        x = F.pad(f.flatten(2), (0, 0, 0, 1), value=1.0)  # [V, C + 1, hw]
+        weighted = x * known.flatten(1)[:, None]
+        gram = gram + torch.einsum("vcn,vdn->cd", weighted, x)
+        moment = moment + torch.einsum("vcn,vtn->ct", weighted, y.flatten(2))
+        total = total + known.sum()
+    penalty = torch.eye(len(gram), dtype=gram.dtype) * total
+    penalty[-1, -1] = 0
+    return [torch.linalg.solve(gram + s * penalty, moment) for s in STRENGTHS]
+
+
+def _compare(guess, scene, task) -> Tensor:
+    size = scene.images.shape[-2:]
+    if task == "depths":
+        guess = F.interpolate(guess, size, mode="bilinear", align_corners=False)[:, 0]
+        known = scene.depths > 0
+        return torch.stack([((guess - scene.depths)[known] ** 2).sum(), known.sum().double()])
+    guess = F.interpolate(guess.argmax(1, keepdim=True).double(), size, mode="nearest-exact")[:, 0].long()
+    known, m = scene.labels != IGNORE, len(scene.classes)
+    return torch.bincount(scene.labels.long()[known] * m + guess[known], minlength=m * m).view(m, m)
+
+
+def _iou(confusion) -> Tensor:  # [M], nan where the class does not occur
+    hit, truth = confusion.diagonal().double(), confusion.sum(1)
+    return (hit / (truth + confusion.sum(0) - hit)).where(truth > 0, torch.nan)
+
+
+def _quality(found, task) -> float:
+    """Larger is better."""
+    return mean_iou(found) if task == "labels" else -(found[0] / found[1]).sqrt().item()
