@@ -10,6 +10,9 @@ from .checks import check, check_close, exercise, predict, reveal
 from .course import Run, setup
 from .download import DownloadError, fetch, fetch_many
 from .gaussians import Gaussians
+from .lift import lift
+from .lifted import Lifted
+from .patches import patch_matrix
 from .paths import asset
 from .photofit import fit, photo_psnr, psnr, ssim
 from .ply import load_ply, save_ply
@@ -23,10 +26,10 @@ __version__ = "0.1.0"
 _LATE = {"ViT": "vit", "load_vit": "vit", "save_vit": "vit", "save_checkpoint": "vit"}
 
 __all__ = [
-    "ArtifactMismatch", "Camera", "DownloadError", "Gaussians", "Row", "Run", "Scene", "ViT", "View",
-    "asset", "captures", "card", "check", "check_close", "exercise", "fetch", "fetch_many", "fit", "load_ply", "load_vit",
-    "photo_psnr", "predict", "project", "psnr", "render", "reveal", "room", "rooms", "save_checkpoint", "save_ply",
-    "save_vit", "setup", "ssim", "view_matrix", "viz",
+    "ArtifactMismatch", "Camera", "DownloadError", "Gaussians", "Lifted", "Row", "Run", "Scene", "ViT", "View",
+    "asset", "captures", "card", "check", "check_close", "exercise", "fetch", "fetch_many", "fit", "lift",
+    "load_ply", "load_vit", "patch_matrix", "photo_psnr", "predict", "project", "psnr", "render", "reveal", "room",
+    "rooms", "save_checkpoint", "save_ply", "save_vit", "setup", "ssim", "view_matrix", "viz",
 ]  # fmt: skip
 
 

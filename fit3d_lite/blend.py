@@ -15,6 +15,8 @@ float64 version.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -64,7 +66,7 @@ class PairWeights(torch.autograd.Function):
         through = log_pass.cumsum(0)
         before = through - log_pass
         start = _segment_starts(spot)
-        reaches = through - before[start] > torch.log(through.new_tensor(T_MIN))
+        reaches = through - before[start] > math.log(T_MIN)
         transmittance = (before - before[start]).exp().to(alpha.dtype)[reaches]
         keep, alpha = listed[reaches], alpha[reaches]
         ctx.save_for_backward(ellipses, who[keep], pixel[keep], alpha, transmittance)

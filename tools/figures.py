@@ -1,0 +1,69 @@
+"""The pictures at the top of notebooks and README, made by the package itself.
+
+    python -m tools.figures hero_01      # needs the office capture: downloaded, or FIT3D_OFFICE=/its/folder
+
+Each writes assets/<name>.jpg.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from PIL import Image
+
+import fit3d_lite as f3d
+
+from .bootstrap import ROOT
+
+GAP = 6  # white pixels between panels
+
+
+def strip(panels: list[torch.Tensor]) -> Image.Image:  # each [H, W, 3] in 0..1
+    """Panels of one height side by side."""
+    gap = torch.ones(panels[0].shape[0], GAP, 3)
+    parts = [part for panel in panels for part in (panel.cpu().clamp(0, 1), gap)][:-1]
+    return Image.fromarray((torch.cat(parts, 1) * 255).round().byte().numpy())
+
+
+def hero_01() -> Image.Image:
+    """A held-out office photo: rendered from depth alone, rendered after fitting, and the photo."""
+    seen, unseen = f3d.captures.office(frames=slice(20, 31), size=(240, 360)).split(4)
+    start = f3d.Gaussians.from_depth(seen, count=30_000)
+    fitted = f3d.fit(start, seen, 400)
+    view = unseen[0]
+    return strip([f3d.render(c, view.camera)[0] for c in (start, fitted)] + [view.image.permute(1, 2, 0)])
+
+
+def hero_02() -> Image.Image:
+    """A held-out view of a room: the photo, the tiny ViT's features of it, and the features rendered from Gaussians."""
+    room, held = f3d.room(0, 16, 192), f3d.room(0, 1, 192, split="holdout")
+    vit = f3d.load_vit("tiny")
+    feats, own = vit.extract(room.images), vit.extract(held.images)
+    cloud = f3d.fit(f3d.Gaussians.from_depth(room), room, 100)
+    rendered, mask = f3d.lift(cloud, room.cameras, feats).render(held.cameras[0], 48, 48)
+    basis = f3d.viz.pca_basis(torch.cat([feats, own]))
+    lifted = torch.where(mask[..., None], basis.colors(rendered[None])[0], 0.5)
+    panels = [basis.colors(own)[0], lifted]
+    panels = [p.repeat_interleave(288 // len(p), 0).repeat_interleave(288 // len(p), 1) for p in panels]
+    photo = torch.nn.functional.interpolate(held.images, (288, 288), mode="bilinear", antialias=True)[0]
+    return strip([photo.permute(1, 2, 0), *panels])
+
+
+FIGURES = {"hero_01": hero_01, "hero_02": hero_02}
+
+
+def main(names: list[str]) -> int:
+    unknown = [n for n in names if n not in FIGURES]
+    if unknown or not names:
+        print(f"figures: name some of {', '.join(FIGURES)}; got {', '.join(names) or 'none'}")
+        return 2
+    for name in names:
+        path = ROOT / "assets" / f"{name}.jpg"
+        FIGURES[name]().save(path, quality=88)
+        print(f"figures: {path.relative_to(ROOT)}, {path.stat().st_size / 1000:.0f} kB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
