@@ -307,13 +307,17 @@ def plant(kit, style, height=1.1, label="plant") -> None:
     kit.cone((0, 0, r * 1.1), (r * 0.95, r * 0.95, r * 0.2), label, ("plain", pot, pot, 1.0), gloss=0.2)
     green = rgb(dice.pick(("3d6b35", "56803c", "2f5f47", "6b8f47")))
     look = ("leaf", green, shade(green, 0.45), 0.2)
-    base, spread = r * 1.2, 0.24 * height + 0.06
+    base, spread = r * 1.2, 0.16 * height + 0.06
     if dice.chance(0.5):  # a bush or small tree: leaf clusters around a stem
         kit.cone((0, 0, base + height * 0.25), (0.035, 0.035, height * 0.6), label, ("wood", rgb("6b4a2f"), rgb("4a3220"), 0.05))
         for k in range(26):
             t = dice.uniform(0.25, 1.0)
             wide = spread * (1.15 - 0.6 * abs(t - 0.55))
             x, y = dice.uniform(-wide, wide), dice.uniform(-wide, wide)
+            if k % 4 == 0:  # a branch from the stem, in two steps
+                for u in (0.33, 0.66):
+                    z = base + (t - 0.12 * (1 - u)) * (height - base)
+                    kit.ball((x * u, y * u, z), (0.3 * abs(x) + 0.025, 0.3 * abs(y) + 0.025, 0.05), label, look)
             s = dice.uniform(0.10, 0.20) * (0.55 + 0.45 * height)
             kit.ball((x, y, base + t * (height - base)), (s, s * 0.6, s * dice.uniform(0.25, 0.6)), label, look, turn=turned(dice, 3))
     else:  # upright blades
@@ -394,7 +398,7 @@ def floor_lamp(kit, style) -> None:
     kit.cone((0, 0, 0.015), (0.3, 0.3, 0.03), "lamp", metal, gloss=0.4)
     kit.cone((0, 0, h / 2), (0.035, 0.035, h), "lamp", metal, gloss=0.4)
     cream = rgb(dice.pick(("fbe6bd", "f6d9a8", "fdf0d5")))
-    kit.cone((0, 0, h), (0.44, 0.44, 0.32), "lamp", ("fabric", cream, shade(cream, 0.9), 0.02), taper=0.65, casts=False, glow=1.5)
+    kit.cone((0, 0, h), (0.44, 0.44, 0.32), "lamp", ("fabric", cream, shade(cream, 0.9), 0.02), taper=0.65, casts=False, glow=0.9)
     kit.lamp(0, 0, h - 0.05, 1.0)
 
 
@@ -404,7 +408,7 @@ def table_lamp(kit, style, x, y, z) -> None:
     kit.cone((x, y, z + 0.01), (0.15, 0.15, 0.02), "lamp", ("plain", body, body, 1.0))
     kit.ball((x, y, z + h * 0.45), (0.15, 0.15, h * 0.9), "lamp", ("plain", body, body, 1.0), gloss=0.4)
     cream = rgb("fbe6bd")
-    kit.cone((x, y, z + h + 0.1), (0.3, 0.3, 0.22), "lamp", ("fabric", cream, shade(cream, 0.9), 0.02), taper=0.6, casts=False, glow=1.5)
+    kit.cone((x, y, z + h + 0.1), (0.3, 0.3, 0.22), "lamp", ("fabric", cream, shade(cream, 0.9), 0.02), taper=0.6, casts=False, glow=0.9)
     kit.lamp(x, y, z + h + 0.08, 0.4)
 
 
