@@ -1,4 +1,4 @@
-"""FiT3D's own lifting: a short vector per Gaussian and one convolution, by gradient descent (section 3.1 of the paper).
+"""FiT3D's own lifting: a short vector per Gaussian and one convolution, by gradient descent.
 
 Each Gaussian has D numbers, zero at first. A view renders them to D channels and one 3 × 3 convolution without bias,
 shared by the scene, makes C of them; the loss is the L1 distance to the photo's features, and Adam moves both. The
@@ -32,6 +32,14 @@ class Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         return None, None, ctx.W_transposed @ grad
+
+
+def check_dim(dim: int) -> None:
+    """Raise ValueError for a dim outside 8..128."""
+    if not DIMS[0] <= dim <= DIMS[1]:
+        raise ValueError(
+            f"The decoder takes {DIMS[0]} to {DIMS[1]} dimensions per Gaussian, got dim={dim}; FiT3D uses 64."
+        )
 
 
 def check_options(dim: int, steps: int, lr: float | str) -> float:

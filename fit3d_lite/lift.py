@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
 from .camera import Camera
-from .decoder import check_options, train_decoder
+from .closed import regress_decoder
+from .decoder import check_dim, check_options, train_decoder
 from .gaussians import Gaussians
 from .lifted import MIN_WEIGHT, Lifted
 from .patches import SAMPLES, FeatureViews, stacked, transposed
@@ -43,11 +44,11 @@ def lift(
     The grid h × w divides each photo evenly, as a ViT's patches do; it need not divide its size in pixels.
 
     Args:
-        method: "mean", "solve" or "decoder".
+        method: "mean", "solve", "decoder" or "closed".
         samples: pixels along each side of a patch, see :func:`patch_matrix`.
         options: of "mean": ``robust=False``, see :func:`robust_mean`. Of "solve": ``ridge=0.3, steps=4``, see
             :func:`least_squares`. Of "decoder": ``dim=64, steps=600, lr=1e-2`` (or "paper"), ``seed=0, progress=True,
-            history=None``, see :func:`train_decoder`.
+            history=None``, see :func:`train_decoder`. Of "closed": ``dim=64, ridge=0.02``, see :func:`regress_decoder`.
 
     "mean" keeps one view at a time, whatever V. The others keep all patch matrices and features, about 1 MB a view.
 
@@ -98,7 +99,17 @@ def _decoder(
     return low, weight, decoder
 
 
-METHODS = {"mean": _mean, "solve": _solve, "decoder": _decoder}
+def _closed(views: FeatureViews, dim: int = 64, ridge: float = 0.02):
+    check_dim(dim)
+    if not ridge >= 0:
+        raise ValueError(f"closed needs ridge ≥ 0, got ridge={ridge}.")
+    kept = list(views)
+    mean, weight = weighted_mean(kept)
+    low, decoder = regress_decoder(kept, views.grid, mean, weight >= MIN_WEIGHT, dim, ridge)
+    return low, weight, decoder
+
+
+METHODS = {"mean": _mean, "solve": _solve, "decoder": _decoder, "closed": _closed}
 
 
 @torch.no_grad()

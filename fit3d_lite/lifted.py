@@ -22,7 +22,7 @@ MIN_OPACITY = 0.5  # a patch at least half covered by Gaussians with a feature h
 
 @dataclass(frozen=True, eq=False)
 class Lifted:
-    """Features in 3D: one row per Gaussian, or one short row per Gaussian and a decoder (FiT3D's form, section 3.1).
+    """Features in 3D: one row per Gaussian, or one short row per Gaussian and a decoder (FiT3D's form).
 
     Gaussians that no view saw (``weight`` < MIN_WEIGHT) have a row of zeros and are left out of renders.
     """

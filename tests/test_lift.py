@@ -299,6 +299,25 @@ def test_decoder_is_saved_with_its_features(tmp_path):
     assert torch.equal(back.render(ring()[1], *GRID)[0], lifted.render(ring()[1], *GRID)[0])
 
 
+def test_closed_form_decoder_is_the_ridge_regression_on_principal_components_of_the_mean():
+    """Checked from outside: the short vectors against an SVD, the convolution by the gradient of what it minimises."""
+    c, cams, feats = blob(dtype=torch.float64), ring(), maps(channels=12, dtype=torch.float64)
+    lifted = lift(c, cams, feats, method="closed", dim=8, ridge=0.05)
+    mean = lift(c, cams, feats).features
+    principal = torch.linalg.svd(rows(feats), full_matrices=False).Vh[:8].T
+    torch.testing.assert_close(lifted.features @ lifted.features.T, mean @ principal @ principal.T @ mean.T)
+
+    plain = Lifted(c, lifted.features, lifted.weight)  # without decoder: renders the short vectors
+    low, mask = (torch.stack(parts) for parts in zip(*(plain.render(cam, *GRID) for cam in cams), strict=True))
+    weights = lifted.decoder.clone().requires_grad_()
+    error = (torch.nn.functional.conv2d(low, weights, padding=1) - feats).movedim(1, -1)[mask]
+    inputs = torch.nn.functional.unfold(low, 3, padding=1).transpose(1, 2)[mask.flatten(1)]
+    energy = (error**2).sum() + 0.05 * (inputs**2).sum(0).mean() * (weights**2).sum()
+    (slope,) = torch.autograd.grad(energy, weights)
+    assert mask.any() and slope.abs().max() < 1e-9 * energy.detach()
+    assert torch.equal(lifted.render(cams[1], *GRID)[1], mask[1])
+
+
 def patch_means(images, size=4):
     """Stands for a network: the mean colour of each patch."""
     return torch.nn.functional.avg_pool2d(images, size)
@@ -326,6 +345,10 @@ def test_options_out_of_range_are_refused():
     for dim in (7, 129):
         with pytest.raises(ValueError, match=f"8 to 128 dimensions per Gaussian, got dim={dim}"):
             lift(c, cams, feats, method="decoder", dim=dim)
+        with pytest.raises(ValueError, match=f"got dim={dim}"):
+            lift(c, cams, feats, method="closed", dim=dim)
+    with pytest.raises(ValueError, match="dim=8 is more than the C=7 channels"):
+        lift(c, cams, feats, method="closed", dim=8)
     with pytest.raises(ValueError, match="lr='fast'"):
         lift(c, cams, feats, method="decoder", lr="fast")
     with pytest.raises(ValueError, match="ridge=-1"):
@@ -338,7 +361,7 @@ def test_options_out_of_range_are_refused():
 
 def test_refusals_name_the_numbers():
     c, cams, feats = blob(60), ring(), maps()
-    with pytest.raises(ValueError, match="mean, solve, decoder; got 'average'"):
+    with pytest.raises(ValueError, match="mean, solve, decoder, closed; got 'average'"):
         lift(c, cams, feats, method="average")
     with pytest.raises(ValueError, match="5 feature maps but 4 cameras"):
         lift(c, cams[:4], feats)
