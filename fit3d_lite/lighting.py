@@ -2,6 +2,7 @@
 
 As in raycast.py only operations whose result IEEE 754 fixes are used, so photos are the same bits everywhere.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -78,7 +79,6 @@ def spread(seen: Tensor, traced: Tensor, index: Tensor, normal: Tensor) -> Tenso
     """
     total, weight = seen * traced, traced
     for axis in (1, 2):
-        size = seen.shape[axis]
         sums, weights = total.clone(), weight.clone()
         for step, gain in ((1, 1.0), (2, 0.5)):
             low, high = (slice(None),) * axis + (slice(0, -step),), (slice(None),) * axis + (slice(step, None),)
@@ -212,7 +212,9 @@ def shoot(
     photo = tone(color * (light + glow) * lights.exposure)
     index, normal = from_tiles(index, *shape), from_tiles(normal, *shape)
     for k in range(v):
-        smooth_edges(prims, lights.exposure, eyes[k], directions[k][rows][:, columns], index[k], normal[k], light[k], photo[k])
+        smooth_edges(
+            prims, lights.exposure, eyes[k], directions[k][rows][:, columns], index[k], normal[k], light[k], photo[k]
+        )
     depth, label = from_tiles(depth, *shape), prims.label[index]
     return photo[:, :height, :width], depth[:, :height, :width], label[:, :height, :width]
 

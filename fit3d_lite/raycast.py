@@ -7,6 +7,7 @@ neighbours; a tile is tested against a grown box around each primitive first, an
 Only +, -, *, /, sqrt, floor and comparisons touch a ray, each in its own kernel: IEEE 754 fixes their results, so a
 picture is the same to the last bit on every processor and with any number of threads.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
@@ -39,7 +40,6 @@ class Primitives:
     scale: Tensor  # [N] size of the texture's repeat, metres
     offset: Tensor  # [N, 2] where the texture starts
     glow: Tensor  # [N] emitted light, as a multiple of the surface colour
-    gloss: Tensor  # [N] strength of the highlight
 
     @cached_property
     def inverse(self) -> tuple[Tensor, ...]:
@@ -151,7 +151,9 @@ def _meets(center: Tensor, half: Tensor, start: tuple[Tensor, Tensor], end: tupl
     return near <= far
 
 
-def _pairs(prims: Primitives, ids: Tensor, start: tuple[Tensor, Tensor], end: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _pairs(
+    prims: Primitives, ids: Tensor, start: tuple[Tensor, Tensor], end: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
     """Tiles and primitives of `ids` that may meet, sorted by tile: two [P] int64. Groups of tiles are asked first."""
     tiles = torch.arange(-(-len(start[0]) // GROUP) * GROUP, device=ids.device).reshape(-1, GROUP)
     member = tiles.clamp(max=len(start[0]) - 1)

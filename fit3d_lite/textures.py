@@ -3,6 +3,7 @@
 A pattern turns metric surface coordinates (u, v) and two colours into a colour. Randomness comes from one table of
 value noise, read with bilinear interpolation: a table has the same bits everywhere, a hash of floats does not.
 """
+
 from __future__ import annotations
 
 from functools import lru_cache
@@ -210,6 +211,9 @@ def _mirror(u, v, a, b, s, w, q):
     return _mix(a, b, (0.5 + 0.25 * q[:, 2] + 0.5 * (noise(u * 0.7 + 0.3 * v, v * 0.4) - 0.5)).clamp(0, 1))
 
 
+PATTERNS = {name: globals()["_" + name] for name in NAMES}
+
+
 def paint(
     prims: Primitives,
     index: Tensor,  # [P] int64
@@ -238,5 +242,5 @@ def paint(
         if len(chosen):
             width = (footprint[chosen] * 1.2).clamp(min=1e-3)
             args = (du[chosen], dv[chosen], a[chosen], b[chosen], s[chosen], width, unit[chosen])
-            out[chosen] = globals()["_" + name](*args)
+            out[chosen] = PATTERNS[name](*args)
     return out
