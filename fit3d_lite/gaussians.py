@@ -18,7 +18,8 @@ from .scene import Scene
 
 SH0 = 0.28209479177387814  # the constant spherical harmonic, 1 / (2 √π): 3DGS stores (color − ½) / SH0
 NEIGHBOURS = 3  # 3DGS takes a Gaussian's first size from its three nearest neighbours
-COVER = 0.5  # standard deviation in units of the spacing: at 0.35 fits still end as well but start with holes, at 0.6 they start blurred
+# Standard deviation in units of the spacing. Fits end alike from 0.35 to 0.6; smaller starts with holes, larger blurred.
+COVER = 0.5
 FLAT = 0.2  # thickness of a Gaussian whose surface normal is known, in units of its width
 
 

@@ -174,7 +174,8 @@ def view_matrix(
     """The blending weights of every pixel: ``W[pixel, n]`` = alpha of Gaussian n there, times what the nearer ones
     let through.
 
-    Row sums are opacities in 0..1. The result is sparse CSR without gradient, for products of any width; with
+    Row sums are opacities in 0..1. The result is sparse CSR without gradient, for products of any width (the
+    transpose is ``W.t()``; torch has no ``W.T`` for CSR); with
     ``differentiable=True`` it is sparse COO and ``W @ values`` passes gradients to means, quats, scales and
     opacities too. Raises ValueError for a camera or a cloud that their ``check`` refuses.
     """
