@@ -7,6 +7,7 @@ numbers and stay on the CPU; images may live on a GPU.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, replace
 
 import torch
@@ -104,11 +105,16 @@ class Scene:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index):
-        if isinstance(index, int):
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"View {index} of a scene with {len(self)} views.")
-            depth, label = (None if m is None else m[index] for m in (self.depths, self.labels))
-            return View(self.images[index], self.cameras[index], depth, label)
+        try:
+            index = operator.index(index)  # int, numpy integer, tensor with one number
+        except TypeError:
+            return self._select(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"View {index} of a scene with {len(self)} views.")
+        depth, label = (None if m is None else m[index] for m in (self.depths, self.labels))
+        return View(self.images[index], self.cameras[index], depth, label)
+
+    def _select(self, index) -> Scene:
         chosen = range(len(self))[index] if isinstance(index, slice) else [int(i) for i in index]
         chosen = list(chosen)
         return self._with(

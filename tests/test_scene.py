@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -86,6 +87,7 @@ def test_a_scene_is_a_sequence_of_views():
     assert len(whole) == 6 and len(list(whole)) == 6
     assert whole[2].image.shape == (3, 36, 48) and whole[-1].depth.shape == (36, 48)
     assert len(whole[::2]) == 3 and whole[[5, 0]].cameras[1] is whole.cameras[0]
+    assert whole[np.int64(1)].image is not None and whole[torch.tensor(1)].camera is whole.cameras[1]
     train, held = whole.split(3)
     assert (len(train), len(held)) == (4, 2)
     assert not {id(c) for c in train.cameras} & {id(c) for c in held.cameras}
