@@ -173,6 +173,14 @@ def _pairs(
     return tile, ids[which[row]][order]
 
 
+def _reach(prims: Primitives, kind: int, eye: Tensor, direction: Tensor, tile: Tensor, prim: Tensor) -> Tensor:
+    """Where the rays of each (tile [P], primitive [P, 1]) pair enter it, FAR if they do not: [P, R]."""
+    o = to_unit([c[:, None] for c in eye[tile].unbind(-1)], prims, prim, True)
+    d = to_unit([c[tile] for c in direction.unbind(-1)], prims, prim, False)
+    near, far = interval(kind, o, d, prims.taper[prim])
+    return torch.where((near <= far) & (near > 1e-4), near, FAR)
+
+
 def nearest(prims: Primitives, eye: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
     """First primitive along rays that share an origin inside each tile.
 
@@ -184,28 +192,29 @@ def nearest(prims: Primitives, eye: Tensor, direction: Tensor) -> tuple[Tensor, 
     start, end = (eye, torch.zeros_like(eye)), _around(eye[:, None] + direction * 30.0)  # metres: beyond any room
     for kind in (BOX, BALL, CONE):
         ids = torch.nonzero(prims.kind == kind)[:, 0]
-        if not len(ids):
-            continue
         tile, prim = _pairs(prims, ids, start, end)
+        if not len(tile):
+            continue
         counts = torch.bincount(tile, minlength=len(eye))
         tiles = torch.sort(counts, descending=True, stable=True).indices
         place = torch.empty_like(tiles)
         place[tiles] = torch.arange(len(tiles), device=tiles.device)
         rank = torch.arange(len(tile), device=tile.device) - (counts.cumsum(0) - counts)[tile]
-        lists = torch.zeros((len(tiles), int(counts.max())), dtype=torch.int64, device=tile.device)
-        lists[place[tile], rank] = prim
-        busy = (counts[:, None] > torch.arange(lists.shape[1], device=tile.device)).sum(0).tolist()
-        # In this order the tiles still busy at step k are the first ones, so a step needs slices only.
-        origin, rays = eye[tiles][:, :, None].unbind(1), [c[tiles] for c in direction.unbind(-1)]
+        # All first candidates, then all second ones, ... each time in the order of `tiles`: those still busy are its
+        # first ones, so that the winner is found in slices.
+        order = torch.sort(rank * len(tiles) + place[tile]).indices
+        tile, prim = tile[order], prim[order][:, None]
+        reached = torch.cat(
+            [_reach(prims, kind, eye, direction, *part) for part in zip(tile.split(PAIRS), prim.split(PAIRS))]
+        )
         t, winner = t_best[tiles], best[tiles]
-        for k, m in enumerate(busy):
-            index = lists[:m, k : k + 1]
-            o = to_unit([c[:m] for c in origin], prims, index, True)
-            d = to_unit([c[:m] for c in rays], prims, index, False)
-            near, far = interval(kind, o, d, prims.taper[index])
-            closer = (near <= far) & (near > 1e-4) & (near < t[:m])
-            t[:m] = torch.where(closer, near, t[:m])
-            winner[:m] = torch.where(closer, index, winner[:m])
+        done = 0
+        for m in (counts[:, None] > torch.arange(int(counts.max()), device=tile.device)).sum(0).tolist():
+            new = reached[done : done + m]
+            closer = new < t[:m]
+            t[:m] = torch.where(closer, new, t[:m])
+            winner[:m] = torch.where(closer, prim[done : done + m], winner[:m])
+            done += m
         t_best[tiles], best[tiles] = t, winner
     return t_best, best
 

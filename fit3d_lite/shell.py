@@ -79,7 +79,10 @@ def corner(plan: Plan) -> None:
 def openings(plan: Plan) -> None:
     dice, kit, style = plan.dice, plan.kit, plan.style
     first = dice.integer(0, 3)
-    for k in [first] + ([(first + dice.pick((1, 3))) % 4] if dice.chance(0.55) else []):
+    walls = [first] + ([(first + dice.pick((1, 3))) % 4] if dice.chance(0.55) else [])
+    for number, k in enumerate(walls + [(first + 2) % 4, (first + 1) % 4, (first + 3) % 4]):
+        if number >= len(walls) and plan.windows:
+            break  # the other walls are only asked while there is no window at all
         run = plan.run(k)
         w, h = dice.uniform(1.2, min(2.2, run - 1.6)), dice.uniform(1.15, 1.5)
         z = dice.uniform(0.85, 0.95)
