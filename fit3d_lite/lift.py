@@ -151,18 +151,27 @@ def robust_mean(views: FeatureViews) -> tuple[Tensor, Tensor]:  # [N, C], [N]
     clean captures this loses a little held-out cosine (bench/RESULTS_lift.md), so it is not the default.
     """
     kept = list(views)
-    trust = [W.values().new_ones(W.shape[1]) for W, _ in kept]
+    size, like = kept[0][0].shape[1], kept[0][1]
+    trust = [like.new_ones(size) for _ in kept]
     for _ in range(ROBUST_ROUNDS):
-        directions = 0
+        directions = like.new_zeros(size, like.shape[1])
         for factor, (W, F) in zip(trust, kept, strict=True):
-            directions += normalize(transposed(W) @ F, dim=1).mul_((factor * _seen_by(W)).unsqueeze(1))
-        for index, (W, F) in enumerate(kept):
-            own = normalize(transposed(W) @ F, dim=1)
-            others = directions - own * (trust[index] * _seen_by(W)).unsqueeze(1)
-            trust[index] = cosine_similarity(own, others).clamp_min(0) ** 2 + LEAST_TRUST
+            who, own, filled = _said_by(W, F)
+            directions.index_add_(0, who, own * (factor[who] * filled).unsqueeze(1))
+        for factor, (W, F) in zip(trust, kept, strict=True):
+            who, own, filled = _said_by(W, F)
+            others = directions[who] - own * (factor[who] * filled).unsqueeze(1)
+            factor[who] = cosine_similarity(own, others).clamp_min(0) ** 2 + LEAST_TRUST
     return weighted_mean(kept, trust)
 
 
 def _seen_by(W: Tensor) -> Tensor:  # sparse [P, N] -> [N]
     """Column sums: how many patches each Gaussian fills."""
     return W.values().new_zeros(W.shape[1]).index_add_(0, W.col_indices(), W.values())
+
+
+def _said_by(W: Tensor, F: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # -> [K], [K, C], [K]
+    """The K Gaussians one view sees, the direction of WᵀF for each, and how many patches it fills."""
+    who, local = W.col_indices().unique(return_inverse=True)
+    seen = torch.sparse_csr_tensor(W.crow_indices(), local, W.values(), (W.shape[0], len(who)))
+    return who, normalize(transposed(seen) @ F, dim=1), _seen_by(seen)
