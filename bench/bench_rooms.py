@@ -1,23 +1,17 @@
-"""How long does a procedural room take, and how much memory? Prints a markdown table.
+"""How long does a procedural room take, and how much memory?
 
-python bench/bench_rooms.py [--views 24] [--size 224] [--seeds 0 1 2] [--device cpu]
+    python -m bench.bench_rooms [--views 24] [--size 224] [--seeds 0 1 2] [--device cpu]
 """
 
+from __future__ import annotations
+
 import argparse
-import resource
-import sys
 import time
-from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fit3d_lite.rooms import room  # noqa: E402
-
-
-def peak_mb() -> float:
-    """Largest resident memory of this process so far, in MB (Linux counts kilobytes, macOS bytes)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+from bench.report import peak_mb, table, write
+from fit3d_lite.rooms import room
 
 
 def main() -> None:
@@ -28,15 +22,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     room(0, views=1, size=32, device=args.device)  # tables and kernels are made once
-    before = peak_mb()
-    name = (
-        torch.cuda.get_device_name(args.device)
-        if args.device.startswith("cuda")
-        else f"CPU, {torch.get_num_threads()} threads"
-    )
-    print(f"{args.views} views of {args.size} x {args.size}, {name}, torch {torch.__version__}\n")
-    print("| seed | shadows | seconds | seconds per view | processor seconds | peak memory above the start, MB |")
-    print("|---:|---|---:|---:|---:|---:|")
+    before, rows = peak_mb(), []
     for seed in args.seeds:
         for shadows in (True, False):
             start, cpu = time.perf_counter(), time.process_time()
@@ -44,9 +30,12 @@ def main() -> None:
             if args.device.startswith("cuda"):
                 torch.cuda.synchronize()
             seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-            memory = peak_mb() - before
-            yes = "yes" if shadows else "no"
-            print(f"| {seed} | {yes} | {seconds:.2f} | {seconds / args.views:.3f} | {cpu:.2f} | {memory:.0f} |")
+            cells = [f"{seconds:.1f}", f"{cpu:.1f}", f"{seconds / args.views:.2f}", f"{peak_mb() - before:.0f}"]
+            rows.append([seed, "yes" if shadows else "no", *cells])
+    header = ["seed", "shadows", "seconds", "processor seconds", "seconds a view", "peak memory above the start, MB"]
+    device = torch.cuda.get_device_name(args.device) if args.device.startswith("cuda") else "CPU"
+    title = f"# Procedural rooms: {args.views} views of {args.size}², {device} (aim: under 6 seconds and 1000 MB)"
+    write("rooms", f"{title}\n\n{table(header, rows)}")
 
 
 if __name__ == "__main__":
