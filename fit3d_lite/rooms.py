@@ -42,7 +42,7 @@ def room(
         size: pixels, one number for squares or (height, width).
         split: "train", or "holdout" for other cameras in the same room.
         device: where to trace the rays; the result stays there. The bits do not depend on it.
-        shadows: False skips shadow rays and is about twice as fast.
+        shadows: False skips shadow rays and takes about two thirds of the time.
 
     Returns a Scene: images [V, 3, H, W] in multiples of 1/255, depths [V, H, W] in metres (z-depth, multiples of
     0.1 mm), labels [V, H, W] numbering `CLASSES`. Raises ValueError for a negative seed, views < 1, a side under
