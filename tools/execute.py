@@ -54,7 +54,7 @@ def execute(path: Path, timeout: float, on_cell=lambda index, count: None) -> Ex
         result.cell_seconds[cell_index] = time.monotonic() - begun[cell_index]
 
     client = NotebookClient(
-        nb, timeout=timeout, kernel_name="python3", store_widget_state=False, extra_arguments=["--log-level=40"],
+        nb, timeout=timeout, kernel_name="python3", store_widget_state=True, extra_arguments=["--log-level=40"],
         resources={"metadata": {"path": str(path.parent)}}, on_cell_execute=before, on_cell_executed=after,
     )  # fmt: skip
     stop, peak, start = threading.Event(), [0], time.monotonic()
@@ -71,5 +71,7 @@ def execute(path: Path, timeout: float, on_cell=lambda index, count: None) -> Ex
     finally:
         stop.set()
         sampler.join()
+        # nbclient needs the widgets' state while it runs (an Output widget fails without); no page can use it.
+        nb.metadata.pop("widgets", None)
     result.seconds, result.peak_bytes = time.monotonic() - start, peak[0]
     return result
