@@ -28,7 +28,7 @@ def strip(panels: list[torch.Tensor]) -> Image.Image:  # each [H, W, 3] in 0..1
 
 def hero_01() -> Image.Image:
     """A held-out office photo: rendered from depth alone, rendered after fitting, and the photo."""
-    seen, unseen = f3d.captures.office(frames=slice(20, 31), size=(240, 360)).split(4)
+    seen, unseen = f3d.captures.office(frames=slice(20, 32), size=(240, 360)).split(4)
     start = f3d.Gaussians.from_depth(seen, count=30_000)
     fitted = f3d.fit(start, seen, 400)
     view = unseen[0]
