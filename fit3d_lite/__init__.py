@@ -16,6 +16,7 @@ from .patches import patch_matrix
 from .paths import asset
 from .photofit import fit, photo_psnr, psnr, ssim
 from .ply import load_ply, save_ply
+from .quickprobe import cross_view_cosine, quick_probe
 from .rooms import room
 from .scene import Camera, Scene, View
 from .splat import project, render, view_matrix
@@ -27,9 +28,10 @@ _LATE = {"ViT": "vit", "load_vit": "vit", "save_vit": "vit", "save_checkpoint": 
 
 __all__ = [
     "ArtifactMismatch", "Camera", "DownloadError", "Gaussians", "Lifted", "Row", "Run", "Scene", "ViT", "View",
-    "asset", "captures", "card", "check", "check_close", "exercise", "fetch", "fetch_many", "fit", "lift",
-    "load_ply", "load_vit", "patch_matrix", "photo_psnr", "predict", "project", "psnr", "render", "reveal", "room",
-    "rooms", "save_checkpoint", "save_ply", "save_vit", "setup", "ssim", "view_matrix", "viz",
+    "asset", "captures", "card", "check", "check_close", "cross_view_cosine", "exercise", "fetch", "fetch_many",
+    "fit", "lift", "load_ply", "load_vit", "patch_matrix", "photo_psnr", "predict", "project", "psnr",
+    "quick_probe", "render", "reveal", "room", "rooms", "save_checkpoint", "save_ply", "save_vit", "setup", "ssim",
+    "view_matrix", "viz",
 ]  # fmt: skip
 
 
