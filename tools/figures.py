@@ -7,6 +7,7 @@ Each writes assets/<name>.jpg.
 
 from __future__ import annotations
 
+import io
 import sys
 
 import torch
@@ -24,6 +25,21 @@ def strip(panels: list[torch.Tensor]) -> Image.Image:  # each [H, W, 3] in 0..1
     gap = torch.ones(panels[0].shape[0], GAP, 3)
     parts = [part for panel in panels for part in (panel.cpu().clamp(0, 1), gap)][:-1]
     return Image.fromarray((torch.cat(parts, 1) * 255).round().byte().numpy())
+
+
+def hero_00() -> Image.Image:
+    """Two photos of one room; beside each the patch features as colours, as clusters, as similarity to one patch."""
+    room, pair = f3d.room(3, 6, 192), [1, 2]
+    feats = f3d.load_vit("tiny").extract(room.images)
+    groups = f3d.viz.match_clusters(f3d.viz.kmeans(feats, 10), room.resized(*feats.shape[:-3:-1]).labels)
+    maps = {
+        "PCA": f3d.viz.pca_colors(feats)[pair],
+        "clusters": groups[pair],
+        "like the marked patch": f3d.viz.color_map(f3d.viz.similarity(feats[pair], 0, 14, 12)),
+    }
+    figure = f3d.viz.compare(room.images[pair], maps, marks=[(0, 14, 12)], width=9.2)
+    figure.savefig(buffer := io.BytesIO(), dpi=110)
+    return Image.open(buffer).convert("RGB")
 
 
 def hero_01() -> Image.Image:
@@ -50,7 +66,7 @@ def hero_02() -> Image.Image:
     return strip([photo.permute(1, 2, 0), *panels])
 
 
-FIGURES = {"hero_01": hero_01, "hero_02": hero_02}
+FIGURES = {"hero_00": hero_00, "hero_01": hero_01, "hero_02": hero_02}
 
 
 def main(names: list[str]) -> int:
