@@ -350,10 +350,8 @@ def main() -> None:
     for label, network in networks(quick).items():
         cases = [Case(n, a, b, clouds[n], network(a.images), network(b.images)) for n, (a, b) in places.items()]
         channels, grid = cases[0].feats.shape[1], cases[0].grid
-        parts += [
-            f"## {label}: C = {channels}, patch grid of a room {grid[0]}×{grid[1]}",
-            main_table(cases, steps[-1]),
-        ]
+        text, found[label] = main_table(cases, steps[-1])
+        parts += [f"## {label}: C = {channels}, patch grid of a room {grid[0]}×{grid[1]}", text]
         print(parts[-1], f"\n  after {time.perf_counter() - begin:.0f} s", flush=True)
     parts += ["## What was aimed at", verdict(found)]
     few = [c for c in cases if c.name in ("room 0", "room 1", "office")]
