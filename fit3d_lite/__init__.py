@@ -9,6 +9,7 @@ from .cards import Row, card
 from .checks import check, check_close, exercise, predict, reveal
 from .course import Run, setup
 from .download import DownloadError, fetch, fetch_many
+from .finer import features_finer
 from .gaussians import Gaussians
 from .lift import lift
 from .lifted import Lifted
@@ -28,8 +29,8 @@ _LATE = {"ViT": "vit", "load_vit": "vit", "save_vit": "vit", "save_checkpoint": 
 
 __all__ = [
     "ArtifactMismatch", "Camera", "DownloadError", "Gaussians", "Lifted", "Row", "Run", "Scene", "ViT", "View",
-    "asset", "captures", "card", "check", "check_close", "cross_view_cosine", "exercise", "fetch", "fetch_many",
-    "fit", "lift", "load_ply", "load_vit", "patch_matrix", "photo_psnr", "predict", "project", "psnr",
+    "asset", "captures", "card", "check", "check_close", "cross_view_cosine", "exercise", "features_finer", "fetch",
+    "fetch_many", "fit", "lift", "load_ply", "load_vit", "patch_matrix", "photo_psnr", "predict", "project", "psnr",
     "quick_probe", "render", "reveal", "room", "rooms", "save_checkpoint", "save_ply", "save_vit", "setup", "ssim",
     "view_matrix", "viz",
 ]  # fmt: skip
