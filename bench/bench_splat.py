@@ -154,7 +154,7 @@ def main() -> None:
         exactness(),
         "## Speed",
         speed(),
-        "## Growth: time follows the number of pairs",
+        "## Growth: time follows the number of pairs (a pair costs more once the lists outgrow the processor's cache)",
         growth(),
         "## Memory and import",
         memory(),
