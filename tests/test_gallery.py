@@ -8,8 +8,10 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from tools import gallery
-from tools.bootstrap import badge_cell
+from tools.bootstrap import ROOT, badge_cell, repository
+from tools.execute import execute
 from tools.gallery_index import duration
+from tools.page import to_html
 
 # The outputs that fit3d_lite.checks and fit3d_lite.cards send, without the seconds that importing torch takes.
 SHOW = """\
@@ -120,3 +122,19 @@ def test_a_cell_that_takes_too_long_is_named(tmp_path, capsys):
 
 def test_durations_read_well():
     assert [duration(s) for s in (3.4, 89, 125)] == ["3 s", "89 s", "2 min 05 s"]
+
+
+def test_pictures_of_the_course_are_inside_the_page():
+    raw = f"https://raw.githubusercontent.com/{repository()}/main/assets/hero_01.jpg"
+    cell = new_markdown_cell(f"![hero]({raw})\n\n![gone](../assets/none.jpg)")
+    page = to_html(new_notebook(cells=[cell]), ROOT / "notebooks", "t")
+    assert page.count("data:image/jpeg;base64,") == 1
+    assert "hero_01.jpg" not in page and "none.jpg" in page
+
+
+def test_a_progress_bar_is_one_line_of_the_page(tmp_path):
+    code = "from tqdm import tqdm\nimport time\nfor i in tqdm(range(30), mininterval=0):\n    time.sleep(0.01)"
+    path = tmp_path / "bar.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell(code)]), path)
+    outputs = execute(path, timeout=60).nb.cells[0].outputs
+    assert len(outputs) == 1 and outputs[0].text.count("it/s") == 1 and "30/30" in outputs[0].text

@@ -55,6 +55,7 @@ def execute(path: Path, timeout: float, on_cell=lambda index, count: None) -> Ex
 
     client = NotebookClient(
         nb, timeout=timeout, kernel_name="python3", store_widget_state=True, extra_arguments=["--log-level=40"],
+        coalesce_streams=True,  # a progress bar is one line, not one for each of its steps
         resources={"metadata": {"path": str(path.parent)}}, on_cell_execute=before, on_cell_executed=after,
     )  # fmt: skip
     stop, peak, start = threading.Event(), [0], time.monotonic()

@@ -24,7 +24,7 @@ p { margin: .35rem 0 0; } a { color: var(--link); text-decoration: none; } a:hov
   display: flex; flex-direction: column; }
 .entry.failed { border: 2px solid var(--bad); }
 .picture { display: grid; place-items: center; aspect-ratio: 16 / 9; background: var(--picture); overflow: hidden; }
-.picture img { width: 100%; height: 100%; object-fit: cover; object-position: top; display: block; }
+.picture img { width: 100%; height: 100%; object-fit: contain; display: block; }
 .picture span { font-size: 2.6rem; font-weight: 700; color: var(--soft); opacity: .5; }
 .text { padding: .9rem 1rem 1rem; display: flex; flex-direction: column; flex: 1; }
 .outcome { color: var(--soft); font-size: .94rem; flex: 1; }

@@ -1,5 +1,6 @@
 """An executed notebook as one HTML file that asks nothing of any server: images inside, formulas as MathML."""
 
+import base64
 import re
 from pathlib import Path
 
@@ -26,6 +27,7 @@ body main { max-width: 62rem; margin: 0 auto; }
 .jp-OutputArea-output .jp-RenderedHTMLCommon { max-width: none; }
 .jp-InputPrompt, .jp-OutputPrompt { display: none; }
 .jp-RenderedHTMLCommon img { max-width: 100%; height: auto; }
+.jp-RenderedText[data-mime-type="application/vnd.jupyter.stderr"] { background: none; opacity: .75; } /* progress bars, not errors */
 .gallery-back { font-family: system-ui; display: block; margin: .5rem; color: var(--jp-content-link-color); }
 math[display=block] { overflow: auto hidden; padding: .3em 0; }
 </style>
@@ -78,13 +80,26 @@ def local_assets(source: str) -> str:
     return re.sub(link, lambda m: f"../{m[1]}" if (ROOT / m[1]).is_file() else m[0], source)
 
 
+def with_pictures(source: str, folder: Path) -> str:
+    """Markdown whose links to picture files, relative to ``folder``, have become the pictures themselves."""
+
+    def inside(match):
+        file = folder / match[2]
+        if not file.is_file():
+            return match[0]
+        kind = {".png": "png", ".webp": "webp"}.get(file.suffix.lower(), "jpeg")
+        return f"{match[1]}(data:image/{kind};base64,{base64.b64encode(file.read_bytes()).decode()})"
+
+    return re.sub(r"(!\[[^\]]*\])\(([^):\s]+\.(?:png|jpe?g|webp))\)", inside, source, flags=re.IGNORECASE)
+
+
 def to_html(nb, folder: Path, title: str) -> str:
     """HTML of an executed notebook whose relative links start from ``folder``. The notebook is changed in place."""
     without_widgets(nb)
     nb.cells = [c for c in nb.cells if c.get("id") != BADGE_ID]  # its picture would be asked from a server
     for cell in nb.cells:
         if cell.cell_type == "markdown":
-            cell.source = local_assets(cell.source)
+            cell.source = with_pictures(local_assets(cell.source), folder)
     nb.metadata.title = title
     exporter = PageExporter()
     exporter.raw_template = TEMPLATE.replace("DARK", _dark_theme(exporter))
