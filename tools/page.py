@@ -27,7 +27,8 @@ body main { max-width: 62rem; margin: 0 auto; }
 .jp-OutputArea-output .jp-RenderedHTMLCommon { max-width: none; }
 .jp-InputPrompt, .jp-OutputPrompt { display: none; }
 .jp-RenderedHTMLCommon img { max-width: 100%; height: auto; }
-.jp-RenderedText[data-mime-type="application/vnd.jupyter.stderr"] { background: none; opacity: .75; } /* progress bars, not errors */
+/* progress bars, not errors */
+.jp-RenderedText[data-mime-type="application/vnd.jupyter.stderr"] { background: none; opacity: .75; }
 .gallery-back { font-family: system-ui; display: block; margin: .5rem; color: var(--jp-content-link-color); }
 math[display=block] { overflow: auto hidden; padding: .3em 0; }
 </style>
