@@ -126,10 +126,17 @@ def test_durations_read_well():
 
 def test_pictures_of_the_course_are_inside_the_page():
     raw = f"https://raw.githubusercontent.com/{repository()}/main/assets/hero_01.jpg"
-    cell = new_markdown_cell(f"![hero]({raw})\n\n![gone](../assets/none.jpg)")
+    cell = new_markdown_cell(f'![hero]({raw})\n\n<img alt="x" src="{raw}">\n\n![gone](../assets/none.jpg)')
     page = to_html(new_notebook(cells=[cell]), ROOT / "notebooks", "t")
-    assert page.count("data:image/jpeg;base64,") == 1
+    assert page.count("data:image/jpeg;base64,") == 2
     assert "hero_01.jpg" not in page and "none.jpg" in page
+
+
+def test_a_hint_stays_folded():
+    cell = new_markdown_cell("<details><summary>Hint</summary>\n\nTake the **mean**.\n\n</details>\n\nAfter.")
+    page = to_html(new_notebook(cells=[cell]), ROOT / "notebooks", "t")
+    folded = page[page.index("<details>") : page.index("</details>")]
+    assert "<strong>mean</strong>" in folded and "After." not in folded
 
 
 def test_a_progress_bar_is_one_line_of_the_page(tmp_path):

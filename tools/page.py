@@ -61,8 +61,9 @@ class PageExporter(HTMLExporter):
     def markdown2html(self, context, source):
         cell, resources = context.get("cell", {}), context.get("resources", {})
         renderer = _MathMLRenderer(
-            escape=False, attachments=cell.get("attachments", {}), embed_images=True,
+            escape=False, attachments=cell.get("attachments", {}),
             path=resources.get("metadata", {}).get("path", ""), anchor_link_text=" ",
+            embed_images=False,  # with_pictures did; this would close each piece of HTML, <details> before its text
         )  # fmt: skip
         return MarkdownWithMath(renderer=renderer).render(source)
 
@@ -82,16 +83,17 @@ def local_assets(source: str) -> str:
 
 
 def with_pictures(source: str, folder: Path) -> str:
-    """Markdown whose links to picture files, relative to ``folder``, have become the pictures themselves."""
+    """Markdown whose pictures, files relative to ``folder``, stand inside it, in Markdown's or in HTML's form."""
 
     def inside(match):
         file = folder / match[2]
         if not file.is_file():
             return match[0]
         kind = {".png": "png", ".webp": "webp"}.get(file.suffix.lower(), "jpeg")
-        return f"{match[1]}(data:image/{kind};base64,{base64.b64encode(file.read_bytes()).decode()})"
+        return f"{match[1]}data:image/{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
 
-    return re.sub(r"(!\[[^\]]*\])\(([^):\s]+\.(?:png|jpe?g|webp))\)", inside, source, flags=re.IGNORECASE)
+    start = r"(!\[[^\]]*\]\(|<img[^>]*\ssrc=[\"'])"
+    return re.sub(rf"{start}([^):\s\"']+\.(?:png|jpe?g|webp))", inside, source, flags=re.IGNORECASE)
 
 
 def to_html(nb, folder: Path, title: str) -> str:
