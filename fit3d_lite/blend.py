@@ -23,7 +23,7 @@ from torch import Tensor
 from .environment import quiet_sparse
 
 ALPHA_MAX = 0.999
-ALPHA_MIN = 1 / 255
+ALPHA_MIN = 1 / 255  # a fainter contribution would not change an 8-bit picture
 T_MIN = 1e-4
 
 

@@ -53,9 +53,8 @@ def lift(
     "mean" keeps one view at a time, whatever V. The others keep all patch matrices and features, about 1 MB a view.
 
     Raises:
-        ValueError: unknown method or option; option out of range; no Gaussians; feats that are not [V, C, h, w],
-        empty, not
-            finite, or not one per camera; a camera that sees no Gaussian.
+        ValueError: unknown method or option; option out of range; no Gaussians; feats that are not [V, C, h, w], empty,
+            not finite, or not one per camera; a camera that sees no Gaussian.
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")

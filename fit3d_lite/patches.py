@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from .blend import quiet_sparse
 from .camera import Camera
+from .environment import quiet_sparse
 from .gaussians import Gaussians
 from .splat import view_matrix
 

@@ -195,6 +195,7 @@ def _refine(optimizer, raw: dict[str, Tensor], pull: Tensor, share: float, max_c
     chosen = keep[mean_pull.topk(room).indices]
     index = torch.cat([keep, chosen])
 
+    first = torch.searchsorted(keep, chosen)  # one child takes its parent's row, the other a new one at the end
     axis = raw["scales"][chosen].argmax(1)
     length = raw["scales"][chosen].exp().gather(1, axis[:, None])
     along = rotation_matrices(raw["quats"][chosen]).gather(2, axis[:, None, None].expand(-1, 3, 1)).squeeze(2)
@@ -203,11 +204,9 @@ def _refine(optimizer, raw: dict[str, Tensor], pull: Tensor, share: float, max_c
         old = group["params"][0]
         value = old[index].clone()
         if group["name"] == "means":  # children sit half a standard deviation to either side
-            first = torch.searchsorted(keep, chosen)
             value[first] -= 0.5 * length * along
             value[len(keep) :] += 0.5 * length * along
         if group["name"] == "scales":  # and are shorter, so that together they cover what the parent covered
-            first = torch.searchsorted(keep, chosen)
             for rows in (first, torch.arange(len(keep), len(index), device=first.device)):
                 value[rows, axis] += math.log(0.7)
         state = optimizer.state.pop(old)

@@ -81,7 +81,7 @@ def quick_probe(
 
     def errors(scenes):
         """For every task and strength: confusion matrix, or (squared error, pixels)."""
-        total = {(task, i): 0 for task in tasks for i in range(len(STRENGTHS))}
+        total = {(task, i): 0 for task in tasks for i in range(len(maps[task]))}
         for scene in scenes:
             f = (extract(scene.images).double() - mean) / std
             for task in tasks:
@@ -94,7 +94,7 @@ def quick_probe(
     for task in tasks:
         quality = [_quality(found[task, i], task) for i in range(len(STRENGTHS))]
         chosen[task] = max(range(len(quality)), key=quality.__getitem__)
-        maps[task] = [maps[task][chosen[task]]] * len(STRENGTHS)  # the test scenes see the chosen one alone
+        maps[task] = [maps[task][chosen[task]]]  # the test scenes see the chosen one alone
     found = errors(test)
     iou = _iou(found["labels", 0]) if "labels" in tasks else torch.empty(0)
     return ProbeScore(

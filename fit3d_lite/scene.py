@@ -117,15 +117,13 @@ class Scene:
     def _select(self, index) -> Scene:
         chosen = range(len(self))[index] if isinstance(index, slice) else [int(i) for i in index]
         chosen = list(chosen)
-        return self._with(
+        return replace(
+            self,
             images=self.images[chosen],
             cameras=tuple(self.cameras[i] for i in chosen),
             depths=None if self.depths is None else self.depths[chosen],
             labels=None if self.labels is None else self.labels[chosen],
         )
-
-    def _with(self, **changes) -> Scene:
-        return replace(self, **changes)
 
     def split(self, every: int = 4, offset: int = 2) -> tuple[Scene, Scene]:
         """(training views, held-out views): one view in ``every`` is held out, starting at ``offset``."""
@@ -147,7 +145,8 @@ class Scene:
 
         images = F.interpolate(self.images, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
         cameras = tuple(c.scaled(width, height) for c in self.cameras)
-        return self._with(
+        return replace(
+            self,
             images=images.clamp(0, 1), cameras=cameras, depths=nearest(self.depths), labels=nearest(self.labels)
         )
 
@@ -156,14 +155,14 @@ class Scene:
         cameras = tuple(c.cropped(left, top, width, height) for c in self.cameras)
         window = (..., slice(top, top + height), slice(left, left + width))
         depths, labels = (None if m is None else m[window] for m in (self.depths, self.labels))
-        return self._with(images=self.images[window], cameras=cameras, depths=depths, labels=labels)
+        return replace(self, images=self.images[window], cameras=cameras, depths=depths, labels=labels)
 
     def to(self, device) -> Scene:
         """Images, depths and labels on ``device``; cameras stay where they are."""
         moved = {
             n: m if m is None else m.to(device) for n, m in vars(self).items() if n in ("images", "depths", "labels")
         }
-        return self._with(**moved)
+        return replace(self, **moved)
 
     def __repr__(self) -> str:
         known = [n for n in ("depths", "labels") if getattr(self, n) is not None]

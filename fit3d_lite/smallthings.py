@@ -154,16 +154,14 @@ def floor_lamp(kit, style) -> None:
     kit.cone((0, 0, 0.015), (0.3, 0.3, 0.03), "lamp", metal)
     kit.cone((0, 0, h / 2), (0.035, 0.035, h), "lamp", metal)
     cream = rgb(dice.pick(("fbe6bd", "f6d9a8", "fdf0d5")))
-    kit.cone(
-        (0, 0, h),
-        (0.44, 0.44, 0.32),
-        "lamp",
-        ("fabric", cream, shade(cream, 0.9), 0.02),
-        taper=0.65,
-        casts=False,
-        glow=0.9,
-    )
+    _lamp_shade(kit, (0, 0, h), (0.44, 0.44, 0.32), cream, taper=0.65)
     kit.lamp(0, 0, h - 0.05, 1.0)
+
+
+def _lamp_shade(kit, centre, size, color, taper) -> None:
+    """A cone of cloth that lets the light through: it glows and casts no shadow."""
+    cloth = ("fabric", color, shade(color, 0.9), 0.02)
+    kit.cone(centre, size, "lamp", cloth, taper=taper, casts=False, glow=0.9)
 
 
 def table_lamp(kit, style, x, y, z) -> None:
@@ -172,15 +170,7 @@ def table_lamp(kit, style, x, y, z) -> None:
     kit.cone((x, y, z + 0.01), (0.15, 0.15, 0.02), "lamp", ("plain", body, body, 1.0))
     kit.ball((x, y, z + h * 0.45), (0.15, 0.15, h * 0.9), "lamp", ("plain", body, body, 1.0))
     cream = rgb("fbe6bd")
-    kit.cone(
-        (x, y, z + h + 0.1),
-        (0.3, 0.3, 0.22),
-        "lamp",
-        ("fabric", cream, shade(cream, 0.9), 0.02),
-        taper=0.6,
-        casts=False,
-        glow=0.9,
-    )
+    _lamp_shade(kit, (x, y, z + h + 0.1), (0.3, 0.3, 0.22), cream, taper=0.6)
     kit.lamp(x, y, z + h + 0.08, 0.4)
 
 

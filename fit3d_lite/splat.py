@@ -23,14 +23,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .blend import Composite, PairWeights
+from .blend import ALPHA_MIN, Composite, PairWeights
 from .camera import Camera
 from .environment import quiet_sparse
 from .gaussians import Gaussians, rotation_matrices
 
 NEAR = 0.2  # metres; Gaussians nearer than this smear over the whole picture
 EPS2D = 0.3  # pixels²; added to each 2D covariance, so that no Gaussian is thinner than a pixel
-ALPHA_MIN = 1 / 255  # a fainter contribution would not change an 8-bit picture
 CLAMP = 0.3  # the Jacobian is taken at most this far (in half fields of view) outside the picture
 MAX_PAIRS = 8_000_000  # pairs listed at once; larger pictures are done in bands of rows
 

@@ -1,5 +1,7 @@
 """The closed-form probe against scikit-learn, hand-made confusion tables and scenes whose answer is known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -34,7 +36,7 @@ def test_patch_targets_are_shares_and_means_over_known_pixels():
     labels[0, :4, :4], depths[0, :4, :2] = 255, 0.0
     labels[1, :4, :4] = torch.tensor([0, 0, 0, 4])
     depths[1, :4, :4] = torch.tensor([1.0, 2.0, 0.0, 0.0])
-    scene = scene._with(labels=labels, depths=depths)
+    scene = dataclasses.replace(scene, labels=labels, depths=depths)
     values, known = patch_targets(scene, 8, 8, "labels")
     assert values.shape == (3, 5, 8, 8) and known[0, 0, 0] == 0
     assert_close(values[1, :, 0, 0], torch.tensor([0.75, 0, 0, 0, 0.25]).double())
@@ -79,7 +81,7 @@ def test_what_cannot_be_probed_is_refused():
     scene = wall()
     with pytest.raises(ValueError, match="got 1, 0 and 1"):
         quick_probe(lambda x: x, [scene], [], [scene])
-    bare = scene._with(labels=None, depths=None)
+    bare = dataclasses.replace(scene, labels=None, depths=None)
     with pytest.raises(ValueError, match="nothing to probe"):
         quick_probe(lambda x: x, [bare], [bare], [bare])
     with pytest.raises(ValueError, match="has no depths"):
@@ -97,11 +99,11 @@ def test_correspondences_are_the_same_point_and_stop_at_what_is_hidden():
     # A board in front of the second camera hides the wall from it, and it from the others.
     depths = scene.depths.clone()
     depths[1] = 1.0
-    view_a, _, view_b, _ = correspondences(scene._with(depths=depths), per_view=100)
+    view_a, _, view_b, _ = correspondences(dataclasses.replace(scene, depths=depths), per_view=100)
     assert set(view_a.tolist()) | set(view_b.tolist()) == {0, 2}
     depths[0] = depths[2] = 0.0
     with pytest.raises(ValueError, match="share a visible point"):
-        correspondences(scene._with(depths=depths))
+        correspondences(dataclasses.replace(scene, depths=depths))
 
 
 def test_cosine_tells_features_of_the_place_from_features_of_the_picture():
