@@ -19,12 +19,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .files import replace_when_whole
-from .rooms import room
+from .rooms import SEEDS, room
 from .vit import ViT
 
 __all__ = ["FIRST_SEED", "render_rooms", "cut_photos", "make_targets", "components", "read_all", "teacher_features"]
 
-FIRST_SEED = 100_000  # rooms 0 to 99,999 are never trained on: the course and its probes use them
+FIRST_SEED = SEEDS["pretrain"].start  # the rooms below are never trained on: the course and its probes use them
 PHOTO_ENDINGS = (".jpg", ".jpeg", ".png")
 
 
