@@ -7,6 +7,7 @@ from . import captures, rooms, viz
 from .artifacts import ArtifactMismatch
 from .cards import Row, card
 from .checks import check, check_close, exercise, predict, reveal
+from .consistency import Consistency, consistency
 from .course import Run, setup
 from .download import DownloadError, fetch, fetch_many
 from .finer import features_finer
@@ -28,11 +29,11 @@ __version__ = "0.1.0"
 _LATE = {"ViT": "vit", "load_vit": "vit", "save_vit": "vit", "save_checkpoint": "vit"}
 
 __all__ = [
-    "ArtifactMismatch", "Camera", "DownloadError", "Gaussians", "Lifted", "Row", "Run", "Scene", "ViT", "View",
-    "asset", "captures", "card", "check", "check_close", "cross_view_cosine", "exercise", "features_finer", "fetch",
-    "fetch_many", "fit", "lift", "load_ply", "load_vit", "patch_matrix", "photo_psnr", "predict", "project", "psnr",
-    "quick_probe", "render", "reveal", "room", "rooms", "save_checkpoint", "save_ply", "save_vit", "setup", "ssim",
-    "view_matrix", "viz",
+    "ArtifactMismatch", "Camera", "Consistency", "DownloadError", "Gaussians", "Lifted", "Row", "Run", "Scene",
+    "ViT", "View", "asset", "captures", "card", "check", "check_close", "consistency", "cross_view_cosine",
+    "exercise", "features_finer", "fetch", "fetch_many", "fit", "lift", "load_ply", "load_vit", "patch_matrix",
+    "photo_psnr", "predict", "project", "psnr", "quick_probe", "render", "reveal", "room", "rooms",
+    "save_checkpoint", "save_ply", "save_vit", "setup", "ssim", "view_matrix", "viz",
 ]  # fmt: skip
 
 

@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .correspond import correspondences
+from .matching import features_at
 from .scene import IGNORE, Scene
 
 __all__ = ["ProbeScore", "Cosine", "quick_probe", "cross_view_cosine", "correspondences", "mean_iou", "patch_targets"]
@@ -129,45 +131,6 @@ def mean_iou(confusion: Tensor) -> float:  # confusion: [M, M], rows truth, colu
     return iou[~iou.isnan()].mean().item()
 
 
-def correspondences(
-    scene: Scene, per_view: int = 200, tolerance: float = 0.02, seed: int = 0
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The same surface point in two photos, from depth and poses.
-
-    Random pixels of each view are unprojected and projected into every other view. A pair counts when it falls inside
-    the picture and the depth found there agrees with its own to ``tolerance`` (relative), so nothing hidden counts.
-
-    Returns:
-        view_a [P], pixel_a [P, 2], view_b [P], pixel_b [P, 2]; pixels as (u, v).
-
-    Raises:
-        ValueError: the scene has no depths, or no two views share a point.
-    """
-    if scene.depths is None:
-        raise ValueError(f"{scene.name} has no depths, and correspondences come from depth")
-    dice = torch.Generator().manual_seed(seed)
-    found = []
-    for a, (camera_a, depth_a) in enumerate(zip(scene.cameras, scene.depths, strict=True)):
-        known = depth_a.flatten().nonzero()[:, 0]
-        picked = known[torch.randperm(len(known), generator=dice)[:per_view]]
-        points = camera_a.unproject(depth_a).reshape(-1, 3)[picked]
-        uv_a = torch.stack([picked % scene.width, picked // scene.width], 1) + 0.5
-        for b, (camera_b, depth_b) in enumerate(zip(scene.cameras, scene.depths, strict=True)):
-            if a == b:
-                continue
-            uv_b, z = camera_b.project(points)
-            inside = (z > 0.05) & (uv_b >= 0).all(1) & (uv_b[:, 0] < scene.width) & (uv_b[:, 1] < scene.height)
-            i = inside.nonzero()[:, 0]
-            u, v = uv_b[i].long().unbind(1)
-            there = depth_b[v, u]
-            i = i[(there > 0) & ((there - z[i]).abs() < tolerance * z[i])]
-            found.append((torch.full_like(i, a), uv_a[i], torch.full_like(i, b), uv_b[i]))
-    view_a, uv_a, view_b, uv_b = (torch.cat(parts) for parts in zip(*found, strict=True))
-    if not len(view_a):
-        raise ValueError(f"no two of the {len(scene)} views of {scene.name} share a visible point")
-    return view_a, uv_a, view_b, uv_b
-
-
 def cross_view_cosine(
     feats: Tensor,  # [V, C, h, w] of the scene's views
     scene: Scene,
@@ -178,24 +141,22 @@ def cross_view_cosine(
     """Do two views agree about the same point, and not about just any point?
 
     The shuffled pairs are the same features with partners drawn anew: what agreement costs nothing. Features with a
-    large common mean have a high cosine everywhere; ``centre`` removes the scene's mean first.
+    large common mean have a high cosine everywhere; ``centre`` removes the scene's mean first. For recall and angles
+    see :func:`fit3d_lite.consistency`.
     """
     view_a, uv_a, view_b, uv_b = correspondences(scene, per_view, seed=seed)
     if centre:
         feats = feats - feats.mean((0, 2, 3), keepdim=True)
-    a, b = (_at(feats, scene, *pixels) for pixels in ((view_a, uv_a), (view_b, uv_b)))
+    a, b = (_unit_at(feats, scene, *pixels) for pixels in ((view_a, uv_a), (view_b, uv_b)))
     other = torch.randperm(len(b), generator=torch.Generator().manual_seed(seed + 1))
-    true, shuffled = F.cosine_similarity(a, b).mean(), F.cosine_similarity(a, b[other]).mean()
+    true, shuffled = (a * b).sum(1).mean(), (a * b[other]).sum(1).mean()
     return Cosine(true.item(), shuffled.item(), len(a))
 
 
-def _at(feats, scene, view, uv) -> Tensor:  # [P, C], bilinear between patch centres
-    scale = torch.tensor([2.0 / scene.width, 2.0 / scene.height])
+def _unit_at(feats, scene, view, uv) -> Tensor:  # [P, C] of length 1
     out = feats.new_empty(len(view), feats.shape[1])
     for v in view.unique().tolist():
-        mine = view == v
-        where = (uv[mine] * scale - 1)[None, None].to(feats)
-        out[mine] = F.grid_sample(feats[v : v + 1], where, padding_mode="border", align_corners=False)[0, :, 0].T
+        out[view == v] = features_at(feats[v], uv[view == v], (scene.height, scene.width))
     return out
 
 
