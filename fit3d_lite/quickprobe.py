@@ -5,7 +5,7 @@
 
 Patch features are standardised on the training rooms and mapped by ridge regression to the patch's label histogram and
 to its mean depth. Hoerl and Kennard 1970 for ridge; frozen features with a linear map is the protocol of DINOv2
-(arXiv 2304.07193, section 7.4). The trained probes of FiT3D are elsewhere; this one is for quick looks and for tables
+(arXiv 2304.07193, section 7.4). The trained probes of FiT3D are in probe.py; this one is for quick looks and for tables
 with many rows.
 """
 
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from .correspond import correspondences
 from .matching import features_at
+from .metrics import class_ious, confusion_matrix, mean_iou
 from .scene import IGNORE, Scene
 
 __all__ = ["ProbeScore", "Cosine", "quick_probe", "cross_view_cosine", "correspondences", "mean_iou", "patch_targets"]
@@ -98,7 +99,7 @@ def quick_probe(
         chosen[task] = max(range(len(quality)), key=quality.__getitem__)
         maps[task] = [maps[task][chosen[task]]]  # the test scenes see the chosen one alone
     found = errors(test)
-    iou = _iou(found["labels", 0]) if "labels" in tasks else torch.empty(0)
+    iou = class_ious(found["labels", 0]) if "labels" in tasks else torch.empty(0)
     return ProbeScore(
         miou=_quality(found["labels", 0], "labels") if "labels" in tasks else None,
         rmse=-_quality(found["depths", 0], "depths") if "depths" in tasks else None,
@@ -123,12 +124,6 @@ def patch_targets(
     share = F.adaptive_avg_pool2d(known[:, None].double(), (h, w))
     values = F.adaptive_avg_pool2d(values * known[:, None], (h, w)) / share.clamp(min=1e-9)
     return values, share[:, 0]
-
-
-def mean_iou(confusion: Tensor) -> float:  # confusion: [M, M], rows truth, columns guess, pixels
-    """Mean intersection over union of the classes that occur in the ground truth; the others are not counted."""
-    iou = _iou(confusion)
-    return iou[~iou.isnan()].mean().item()
 
 
 def cross_view_cosine(
@@ -190,13 +185,7 @@ def _compare(guess, scene, task) -> Tensor:
         known = scene.depths > 0
         return torch.stack([((guess - scene.depths)[known] ** 2).sum(), known.sum().double()])
     guess = F.interpolate(guess.argmax(1, keepdim=True).double(), size, mode="nearest-exact")[:, 0].long()
-    known, m = scene.labels != IGNORE, len(scene.classes)
-    return torch.bincount(scene.labels.long()[known] * m + guess[known], minlength=m * m).view(m, m)
-
-
-def _iou(confusion) -> Tensor:  # [M], nan where the class does not occur
-    hit, truth = confusion.diagonal().double(), confusion.sum(1)
-    return (hit / (truth + confusion.sum(0) - hit)).where(truth > 0, torch.nan)
+    return confusion_matrix(guess, scene.labels, len(scene.classes))
 
 
 def _quality(found, task) -> float:
