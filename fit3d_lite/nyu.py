@@ -21,8 +21,8 @@ import torch
 from .camera import Camera
 from .download import fetch
 from .environment import cache_folder
-from .photoset import Photo, PhotoSet, resized
 from .paths import asset
+from .photoset import Photo, PhotoSet, resized
 from .rgbd import _target
 from .scene import IGNORE
 

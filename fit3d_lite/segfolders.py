@@ -126,8 +126,11 @@ class SegmentationFolder(PhotoSet):
     def _read(self, row: tuple[Path, Path]) -> Photo:
         file, annotation = row
         image = _read_photo(file)
-        with Image.open(annotation) as opened:
-            mode, numbers = opened.mode, np.array(opened)
+        try:
+            with Image.open(annotation) as opened:
+                mode, numbers = opened.mode, np.array(opened)
+        except OSError as error:
+            raise ValueError(f"{annotation} cannot be read as an annotation: {error}") from None
         if mode not in ("L", "P"):
             raise ValueError(f"{annotation} has mode {mode}; an annotation is one number a pixel (L, or P with a palette)")
         if numbers.shape != image.shape[1:]:
