@@ -20,6 +20,7 @@ def in_batches(
     options: dict,  # keyword arguments of ViT.features
     dtype: torch.dtype | None,
     cache,
+    quiet: bool = False,
 ):
     """The work behind ``ViT.extract``, which says what the arguments mean and what is raised."""
     if batch is not None and batch < 1:
@@ -34,7 +35,7 @@ def in_batches(
     training = vit.training
     vit.eval()
     try:
-        parts = _run(vit, images, batch or batch_that_fits(vit, *images.shape[-2:]), options, dtype)
+        parts = _run(vit, images, batch or batch_that_fits(vit, *images.shape[-2:]), options, dtype, quiet)
     finally:
         vit.train(training)
     whole = [torch.cat(column) for column in zip(*parts, strict=True)]
@@ -47,9 +48,9 @@ def in_batches(
     return _nest(whole, options)
 
 
-def _run(vit, images, batch, options, dtype) -> list[list[Tensor]]:
+def _run(vit, images, batch, options, dtype, quiet) -> list[list[Tensor]]:
     device, parts, done = vit.mean.device, [], 0
-    with tqdm(total=len(images), desc=f"{vit.name} features", unit="image", delay=2.0) as bar:
+    with tqdm(total=len(images), desc=f"{vit.name} features", unit="image", delay=2.0, disable=quiet) as bar:
         while done < len(images):
             chunk = images[done : done + batch]
             try:

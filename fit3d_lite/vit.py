@@ -111,6 +111,7 @@ class ViT(nn.Module):
         cls: bool = False,
         dtype: torch.dtype | None = None,
         cache=None,
+        quiet: bool = False,
     ):
         """``features`` for any number of images: in batches, without gradients, in evaluation mode.
 
@@ -119,6 +120,7 @@ class ViT(nn.Module):
             dtype: precision of the products; by default fp32 on the CPU, and on a GPU bf16 from compute capability
                 8.0 on, else fp16 (a T4 has no bf16, whatever torch says).
             cache: folder to keep the result in. It is found again for the same weights, images and options.
+            quiet: no progress bar, for callers that show their own.
 
         Returns:
             As ``features``, float32, on the device of ``images``.
@@ -128,7 +130,7 @@ class ViT(nn.Module):
             not finite, which fp16 can cause.
         """
         check_images(images)
-        return in_batches(self, images, batch, {"block": block, "norm": norm, "cls": cls}, dtype, cache)
+        return in_batches(self, images, batch, {"block": block, "norm": norm, "cls": cls}, dtype, cache, quiet)
 
     def fingerprint(self) -> str:
         """Hash of weights and configuration: the same for the same features, another after every training step."""
