@@ -27,13 +27,13 @@ from .correspond import TOLERANCE, surface, view_pairs
 from .matching import features_at, grid_pixels, roc_auc, soft_argmax
 from .scene import Scene
 
-__all__ = ["ANGLES", "METRES", "PIXELS", "Consistency", "consistency"]
+__all__ = ["ANGLES", "BINS", "METRES", "PIXELS", "Consistency", "consistency", "consistency_by_block", "in_bins"]
 
 PIXELS = (5, 10, 20)  # of the full photo
 METRES = (0.02, 0.05, 0.10)
 ANGLES = (0, 15, 30, 60, 180)  # degrees; bins include their lower end
 THRESHOLDS = tuple(f"{t} px" for t in PIXELS) + tuple(f"{t * 100:.0f} cm" for t in METRES)
-BINS = tuple(f"{low}-{high}°" for low, high in zip(ANGLES, ANGLES[1:]))
+BINS = tuple(f"{low}-{high}°" for low, high in zip(ANGLES, ANGLES[1:], strict=False))
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +106,7 @@ class Consistency:
         return cls(*(torch.cat([getattr(r, f.name) for r in results]) for f in fields(cls)))
 
     def _parts(self) -> Iterator[tuple[str, Consistency]]:
-        for name, low, high in zip(BINS, ANGLES, ANGLES[1:]):
-            inside = (self.angle >= low) & ((self.angle < high) | (high == 180))
+        for name, inside in zip(BINS, in_bins(self.angle), strict=True):
             yield name, self.select(inside)
 
     def __len__(self) -> int:
@@ -158,6 +157,32 @@ def consistency(
     return Consistency.pooled(
         [_one(f, s, p, stride, seed) for f, s, p in zip(features_of(feats, scenes), scenes, pairs, strict=True)]
     )
+
+
+def consistency_by_block(
+    vit, scenes: Scene | Sequence[Scene], blocks: Sequence[int] | None = None, **options
+) -> dict[int, Consistency]:
+    """:func:`consistency` of the features of each block of a ViT after its last norm; by default of all of them.
+
+    Raises:
+        ValueError: as :func:`consistency`; no such block.
+    """
+    scenes = [scenes] if isinstance(scenes, Scene) else list(scenes)
+    blocks = list(range(vit.blocks)) if blocks is None else list(blocks)
+    found = {block: [] for block in blocks}
+    for scene in scenes:  # one scene's features of all blocks at a time
+        for block, feats in zip(blocks, vit.extract(scene.images, block=blocks), strict=True):
+            found[block].append(consistency(feats, scene, **options))
+    return {block: Consistency.pooled(results) for block, results in found.items()}
+
+
+def in_bins(
+    angle: Tensor,  # [Q] degrees
+) -> list[Tensor]:  # one [Q] bool for each bin
+    """Which angles fall into which bin of ``ANGLES``; 180° itself belongs to the last."""
+    return [
+        (angle >= low) & ((angle < high) | (high == ANGLES[-1])) for low, high in zip(ANGLES, ANGLES[1:], strict=False)
+    ]
 
 
 def features_of(feats, scenes: Sequence[Scene]) -> Iterator[Tensor]:
