@@ -73,14 +73,19 @@ def load(folder: Path, name: str, settings: dict | None = None, stale: str = "re
     except (SafetensorError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{found} is damaged ({error}); delete it and run its notebook again") from None
     asked = made if settings is None else _as_json(settings, f"settings of {name!r}")
-    differing = sorted(k for k in made.keys() | asked.keys() if made.get(k, ...) != asked.get(k, ...))
-    if not differing:
+    said = differences(made, asked)
+    if not said:
         return content
-    said = "; ".join(f"{k} is {made.get(k, 'unset')!r}, asked is {asked.get(k, 'unset')!r}" for k in differing)
     if stale == "remake":
         print(f"{name} was made with other settings and is made again: {said}")
         return None
     raise ArtifactMismatch(f"{name} was made with other settings: {said}; run its notebook again or delete {found}")
+
+
+def differences(made: dict, asked: dict) -> str:
+    """Which settings differ, as one phrase; empty when none does."""
+    differing = sorted(k for k in made.keys() | asked.keys() if made.get(k, ...) != asked.get(k, ...))
+    return "; ".join(f"{k} is {made.get(k, 'unset')!r}, asked is {asked.get(k, 'unset')!r}" for k in differing)
 
 
 def _as_json(value, what: str):

@@ -63,8 +63,22 @@ class Lifted:
         shrink a feature. The mask is True where those with a feature make up an opacity of at least 0.5; elsewhere
         features are 0.
         """
+        return self.gather(*self.weights(camera, h, w), h, w)
+
+    @torch.no_grad()
+    def weights(
+        self, camera: Camera, h: int, w: int
+    ) -> tuple[Tensor, Tensor]:  # sparse [h*w, N], [h*w] bool
+        """The matrix behind :meth:`render`: rows over the Gaussians that have a feature, summing to 1 where the mask is
+        True and empty elsewhere. One matrix serves features, depth (``W @ z``) and anything else a Gaussian has."""
         W = patch_matrix(self.cloud, camera, h, w, self.settings.get("samples", SAMPLES)).to(self.features.dtype)
-        W, mask = normalised_weights(W, self.seen)
+        return normalised_weights(W, self.seen)
+
+    @torch.no_grad()
+    def gather(
+        self, W: Tensor, mask: Tensor, h: int, w: int
+    ) -> tuple[Tensor, Tensor]:  # [C, h, w], [h, w] bool
+        """Features through a matrix of :meth:`weights`."""
         values = (W @ self.features).T.reshape(-1, h, w)
         if self.decoder is not None:
             values = F.conv2d(values[None], self.decoder, padding=1)[0]

@@ -1,0 +1,190 @@
+"""One step of fine-tuning: photos in, features pulled towards their targets, weights moved."""
+
+from __future__ import annotations
+
+import copy
+import math
+from contextlib import nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import processes
+from .adapt import prepare
+from .objective import drift, patch_terms
+from .recipes import Recipe
+from .targets import Targets
+
+SAMPLE = 32  # views on which means, spreads and the start of the depth map g are measured
+RIDGE = 1e-2  # of that start, relative to the mean square of a channel
+
+
+class Student(nn.Module):
+    """The ViT in training, with the linear map from features to log-depth that is thrown away afterwards."""
+
+    def __init__(self, vit):
+        super().__init__()
+        self.vit, self.to_depth = vit, nn.Conv2d(vit.channels, 1, 1)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:  # [B, 3, H, W] -> [B, C, h, w], [B, h, w]
+        feats = self.vit(images).float()
+        return feats, self.to_depth(feats)[:, 0]
+
+
+class Frame(nn.Module):
+    """Fixed scales, kept as buffers so that a checkpoint carries them: t' = t · scale + shift, z' = (z − mean) / std."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.register_buffer("scale", torch.ones(channels, 1, 1))
+        self.register_buffer("shift", torch.zeros(channels, 1, 1))
+        self.register_buffer("depth", torch.tensor([0.0, 1.0]))  # mean and std of the log-depth
+
+
+class Trainer:
+    """Student, optimiser and scaler, and what a step does with them."""
+
+    def __init__(self, vit, scenes, targets: Targets, recipe: Recipe, dtype: torch.dtype, at_once: int | None):
+        self.original, self.scenes, self.targets, self.recipe, self.dtype = vit, scenes, targets, recipe, dtype
+        self.device = vit.mean.device
+        self.at_once = min(at_once or recipe.batch, recipe.batch)
+        self.student = Student(copy.deepcopy(vit)).to(self.device)
+        self.weights = prepare(self.student.vit, recipe)
+        self.student.to_depth.requires_grad_(recipe.geometry > 0)
+        self.frame = Frame(vit.channels).to(self.device)
+        groups = [{"params": self.weights, "rate": recipe.lr}]
+        if recipe.geometry:
+            groups.append({"params": list(self.student.to_depth.parameters()), "rate": recipe.head_lr})
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=dtype == torch.float16)
+        self.student.train()
+        self.joint = self.student  # what all processes share
+        if processes.running():
+            devices = [self.device] if self.device.type == "cuda" else None
+            self.joint = nn.parallel.DistributedDataParallel(self.student, devices, find_unused_parameters=True)
+
+    def parts(self) -> dict:
+        """What a checkpoint keeps."""
+        return {"student": self.student, "frame": self.frame, "optimizer": self.optimizer, "scaler": self.scaler}
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        """Measure the scales, and start g where it is best for the original's features: a ridge regression."""
+        if not self.recipe.restore_spread and not self.recipe.geometry:
+            return
+        views = self.targets.some(SAMPLE)
+        feats = self.original.extract(torch.stack([self._image(v) for v in views])).movedim(1, -1).cpu()
+        wanted, depths, masks = map(torch.stack, zip(*(self.targets[v] for v in views), strict=True))
+        mine, wanted, depths = (x[masks].double() for x in (feats, wanted.movedim(1, -1), depths))
+        if len(mine) < 2:
+            raise ValueError(f"The Gaussians cover {len(mine)} patches of {len(views)} views: there is nothing to learn from.")
+        if self.recipe.restore_spread:
+            (mean, std), (old_mean, old_std) = _moments(wanted), _moments(mine)
+            scale = old_std / std.clamp_min(1e-6)
+            self.frame.scale.copy_(scale[:, None, None])
+            self.frame.shift.copy_((old_mean - mean * scale)[:, None, None])
+        if self.recipe.geometry:
+            (mean,), (std,) = _moments(depths[:, None])
+            self.frame.depth.copy_(torch.tensor([mean, std.clamp_min(1e-6)]))
+            inputs = F.pad(mine, (0, 1), value=1.0)
+            gram = inputs.T @ inputs
+            gram.diagonal()[:-1] += RIDGE * mine.square().mean() * len(mine)
+            found = torch.linalg.solve(gram, inputs.T @ ((depths - mean) / std))
+            self.student.to_depth.weight.copy_(found[:-1].view(1, -1, 1, 1))
+            self.student.to_depth.bias.copy_(found[-1:])
+
+    def step(self, views: list[int], chances: list[float], rate: float, look: bool) -> dict:
+        """Move the weights once; the numbers of the step. ``rate`` is a factor of the learning rates."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["rate"] * rate
+        batch = self._batch(views, [c < self.recipe.flip for c in chances])
+        patches = batch[3].shape[1:].numel() * len(views)
+        covered, patches = processes.total(batch[3].sum().item(), patches, device=self.device)
+        while True:
+            try:
+                found = self._backward(batch, max(covered, 1), patches, look)
+                break
+            except torch.OutOfMemoryError as error:
+                found = error
+            self._halve(found)  # outside the except: the traceback would hold the tensors
+        sums = dict(zip(found, processes.total(*found.values(), device=self.device), strict=True))
+        if not math.isfinite(sums["loss"]) and not self.scaler.is_enabled():
+            raise FloatingPointError(f"the loss is {sums['loss']}: lower the learning rate {self.recipe.lr:g}")
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.weights, self.recipe.clip).item()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        watched = {"std_ratio": None, "cosine_to_original": None}
+        if look:
+            watched = {name: sums.pop(name) / processes.world() for name in watched}
+        return {**sums, "lr": self.recipe.lr * rate, "grad_norm": norm, **watched, "covered": covered / patches}
+
+    def _backward(self, batch, covered: float, patches: float, look: bool) -> dict[str, float]:
+        """Gradients of the whole batch, a part at a time; the terms of the loss."""
+        self.optimizer.zero_grad(set_to_none=True)
+        parts = list(zip(*(x.split(self.at_once) for x in batch), strict=True))
+        sums: dict[str, float] = {"loss": 0.0}
+        pairs = []
+        for number, (images, wanted, depths, mask) in enumerate(parts):
+            last = number + 1 == len(parts)  # processes exchange gradients once a step
+            alone = self.joint.no_sync() if processes.running() and not last else nullcontext()
+            with alone:
+                with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                    feats, guess = self.joint(images)
+                terms = {k: (v * mask).sum() / covered for k, v in patch_terms(feats, wanted, self.recipe).items()}
+                if self.recipe.geometry:
+                    terms["geometry"] = ((guess - depths).abs() * mask).sum() / covered
+                old = self._original(images) if self.recipe.keep or look else None
+                if self.recipe.keep:
+                    terms["keep"] = (feats - old).abs().mean(1).sum() / patches
+                loss = sum(getattr(self.recipe, name) * value for name, value in terms.items())
+                # DistributedDataParallel takes the mean over processes where the sum is wanted.
+                self.scaler.scale(loss * processes.world()).backward()
+            for name, value in {"loss": loss, **terms}.items():
+                sums[name] = sums.get(name, 0.0) + value.item()
+            if look:
+                pairs.append((feats.detach(), old))
+        if look:
+            sums["std_ratio"], sums["cosine_to_original"] = drift(*(torch.cat(x) for x in zip(*pairs, strict=True)))
+        return sums
+
+    @torch.no_grad()
+    def _original(self, images: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self.original(images).float()
+
+    def _batch(self, views, mirrored) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Images [B, 3, H, W], targets [B, C, h, w], standardised log-depths and masks [B, h, w], on the device."""
+        rows = []
+        for view, mirror in zip(views, mirrored, strict=True):
+            row = (self._image(view), *self.targets[view])
+            rows.append([x.flip(-1) if mirror else x for x in row])
+        images, wanted, depths, masks = (torch.stack(x).to(self.device) for x in zip(*rows, strict=True))
+        mean, std = self.frame.depth
+        return images, wanted * self.frame.scale + self.frame.shift, (depths - mean) / std, masks
+
+    def _image(self, view: int) -> Tensor:  # [3, H, W]
+        scene, index = self.targets.where[view]
+        return self.scenes[scene].images[index]
+
+    def _halve(self, error: Exception) -> None:
+        """Out of memory: fewer images at once, the same batch. Several processes cannot do that each for itself."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if processes.running():
+            raise MemoryError(f"{self.at_once} images at once do not fit: start again with at_once={self.at_once // 2}") from error
+        if self.at_once == 1:
+            raise MemoryError(
+                f"one image does not fit the memory of {self.device}: use smaller images, gradient checkpointing "
+                f"(vit.set_grad_checkpointing()) or train='lora'"
+            ) from error
+        self.at_once //= 2
+        print(f"out of memory: {self.at_once} images at once from here on; the batch stays {self.recipe.batch}")
+
+
+def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:  # [P, C] -> [C], [C], over all processes
+    sums = torch.cat([rows.sum(0), rows.square().sum(0), rows.new_tensor([len(rows)])])
+    sums = rows.new_tensor(processes.total(*sums.tolist()))
+    first, second = sums[:-1].view(2, -1) / sums[-1]
+    return first, (second - first**2).clamp_min(0).sqrt()
