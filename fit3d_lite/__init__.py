@@ -5,10 +5,13 @@ The names below are what the notebooks use. The files, in the order to read them
 
 from . import captures, rooms, viz
 from .artifacts import ArtifactMismatch
+from .assembly import Assembly, RawPixels
 from .cards import Row, card
 from .checks import check, check_close, exercise, predict, reveal
+from .classify import classify
 from .consistency import Consistency, consistency
 from .course import Run, setup
+from .depth_span import DepthSpan
 from .download import DownloadError, fetch, fetch_many
 from .finer import features_finer
 from .gaussians import Gaussians
@@ -18,10 +21,14 @@ from .patches import patch_matrix
 from .paths import asset
 from .photofit import fit, photo_psnr, psnr, ssim
 from .ply import load_ply, save_ply
+from .probe import probe_depth, probe_segmentation
+from .probe_result import load_probe
 from .quickprobe import cross_view_cosine, quick_probe
 from .rooms import room
+from .runs import over_seeds, paired
 from .scene import Camera, Scene, View
 from .splat import project, render, view_matrix
+from .training import Training
 
 __version__ = "0.1.0"
 
@@ -29,11 +36,12 @@ __version__ = "0.1.0"
 _LATE = {"ViT": "vit", "load_vit": "vit", "save_vit": "vit", "save_checkpoint": "vit"}
 
 __all__ = [
-    "ArtifactMismatch", "Camera", "Consistency", "DownloadError", "Gaussians", "Lifted", "Row", "Run", "Scene",
-    "ViT", "View", "asset", "captures", "card", "check", "check_close", "consistency", "cross_view_cosine",
-    "exercise", "features_finer", "fetch", "fetch_many", "fit", "lift", "load_ply", "load_vit", "patch_matrix",
-    "photo_psnr", "predict", "project", "psnr", "quick_probe", "render", "reveal", "room", "rooms",
-    "save_checkpoint", "save_ply", "save_vit", "setup", "ssim", "view_matrix", "viz",
+    "ArtifactMismatch", "Assembly", "Camera", "Consistency", "DepthSpan", "DownloadError", "Gaussians", "Lifted",
+    "RawPixels", "Row", "Run", "Scene", "Training", "ViT", "View", "asset", "captures", "card", "check",
+    "check_close", "classify", "consistency", "cross_view_cosine", "exercise", "features_finer", "fetch",
+    "fetch_many", "fit", "lift", "load_ply", "load_probe", "load_vit", "over_seeds", "paired", "patch_matrix",
+    "photo_psnr", "predict", "probe_depth", "probe_segmentation", "project", "psnr", "quick_probe", "render",
+    "reveal", "room", "rooms", "save_checkpoint", "save_ply", "save_vit", "setup", "ssim", "view_matrix", "viz",
 ]  # fmt: skip
 
 

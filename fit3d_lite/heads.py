@@ -11,10 +11,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["BinnedDepth", "DepthHead", "SegmentationHead", "bin_probabilities", "expected_depth", "uniform_bins"]
+__all__ = ["BinnedDepth", "DepthHead", "SegmentationHead", "bin_probabilities", "enlarge", "expected_depth"]
 
 FLOOR = 0.1  # added to every score: no bin is ever ruled out, and the normalisation never divides by zero
-UPSAMPLING = 4  # the depth head works on a grid this many times finer than the patches
+FINER = 4  # the depth head works on a grid this many times finer than the patches
+
+Lattice = tuple[Tensor, Tensor]  # rows [a] and columns [b]: the a × b pixels where they cross
+
+
+def enlarge(
+    maps: Tensor,  # [B, K, h, w]
+    size: tuple[int, int],  # H, W
+    lattice: Lattice | None = None,
+) -> Tensor:  # [B, K, H, W], or [B, K, a, b] at the lattice
+    """Bilinear enlargement, of which only a lattice of pixels is computed when one is given.
+
+    Rows and columns are enlarged one after the other and each is a matrix, so a lattice costs two small products: the
+    rows of those matrices that it asks for.
+    """
+    if lattice is None:
+        return F.interpolate(maps, size, mode="bilinear", align_corners=False)
+    rows, columns = lattice
+    down, across = (_enlarging(n, N, maps) for n, N in zip(maps.shape[-2:], size, strict=True))
+    return down[rows] @ maps @ across[columns].T
+
+
+def _enlarging(n: int, N: int, like: Tensor) -> Tensor:  # [N, n]
+    """The matrix that enlarges n numbers to N, read off what it does to each of them alone."""
+    eye = torch.eye(n, device=like.device, dtype=like.dtype)
+    return F.interpolate(eye[None], N, mode="linear", align_corners=False)[0].T
 
 
 class SegmentationHead(nn.Module):
@@ -27,60 +52,53 @@ class SegmentationHead(nn.Module):
         nn.init.normal_(self.score.weight, std=0.01)
         nn.init.zeros_(self.score.bias)
 
-    def forward(self, feats: Tensor) -> Tensor:  # [B, C, h, w] -> logits [B, M, h, w]
+    def forward(self, feats: Tensor) -> Tensor:  # [B, C, h, w] -> scores [B, M, h, w]
         return self.score(self.normalise(feats))
 
 
-def uniform_bins(low: float, high: float, count: int) -> Tensor:  # [K] metres
-    """``count`` depths from ``low`` to ``high``, equally far apart."""
-    return torch.linspace(low, high, count)
-
-
-def bin_probabilities(logits: Tensor) -> Tensor:  # [B, K, h, w] -> [B, K, h, w], sums to 1 over K
+def bin_probabilities(scores: Tensor) -> Tensor:  # [B, K, h, w] -> [B, K, h, w], sums to 1 over K
     """Scores to probabilities by "linear normalisation": (relu(s) + 0.1) / Σ (relu(s) + 0.1).
 
     Unlike softmax it grows in proportion to the score, so two bins can share a pixel, at an edge for instance.
     """
-    positive = logits.relu() + FLOOR
+    positive = scores.relu() + FLOOR
     return positive / positive.sum(1, keepdim=True)
 
 
 def expected_depth(
-    logits: Tensor,  # [B, K, h, w]
+    scores: Tensor,  # [B, K, h, w]
     bins: Tensor,  # [K] metres
 ) -> Tensor:  # [B, h, w] metres
     """The mean depth under :func:`bin_probabilities`.
 
-    Numerator and denominator are two weighted sums of the same scores, so the probabilities need never be stored:
+    Numerator and denominator are two weighted sums of the same numbers, so the probabilities need never be stored:
     Σ b (relu(s) + 0.1) and Σ (relu(s) + 0.1).
     """
-    sums = F.conv2d(logits.relu(), torch.stack([bins, torch.ones_like(bins)])[:, :, None, None])
+    sums = F.conv2d(scores.relu(), torch.stack([bins, torch.ones_like(bins)])[:, :, None, None])
     return (sums[:, 0] + FLOOR * bins.sum()) / (sums[:, 1] + FLOOR * len(bins))
 
 
 class BinnedDepth(nn.Module):
-    """What every depth head ends with: scores of bins, from which depth is the mean. ``scores`` is the head's own."""
+    """What every depth head ends with: a score for each of K depths between ``low`` and ``high``, equally far apart, on
+    a grid four times finer than the patches; depth is their mean. How scores come about is the head's own."""
 
     def __init__(self, low: float, high: float, bins: int):
         super().__init__()
-        self.register_buffer("bins", uniform_bins(low, high, bins))
+        self.register_buffer("bins", torch.linspace(low, high, bins))
 
-    def scores(self, feats, cls: Tensor) -> Tensor:  # -> [B, K, 4h, 4w]
+    def scores(self, feats, cls: Tensor, lattice: Lattice | None = None) -> Tensor:  # [B, K, 4h, 4w], or at the lattice
         raise NotImplementedError
 
-    def forward(self, feats, cls: Tensor) -> Tensor:  # -> [B, 4h, 4w] metres
-        return expected_depth(self.scores(feats, cls), self.bins)
-
-    def distribution(self, feats, cls: Tensor) -> Tensor:  # -> [B, K, 4h, 4w], sums to 1 over K
-        return bin_probabilities(self.scores(feats, cls))
+    def forward(self, feats, cls: Tensor, lattice: Lattice | None = None) -> Tensor:  # [B, 4h, 4w] metres
+        return expected_depth(self.scores(feats, cls, lattice), self.bins)
 
 
 class DepthHead(BinnedDepth):
-    """Patch features, enlarged four times, with the CLS token beside each; a score a bin; the expected depth.
+    """Patch features, enlarged four times, with the CLS token beside each; a 1×1 convolution to the scores of the bins.
 
-    A 1×1 convolution and a bilinear enlargement are both linear in space and weights of the enlargement sum to 1, so
-    they can change places: the scores are computed at the patches and enlarged, which is the same map for a sixteenth
-    of the products. The CLS token, equal at every patch, adds one score a bin to the whole photo.
+    A 1×1 convolution acts on channels and a bilinear enlargement on places, and the weights of the enlargement sum to
+    1, so the two can change places: scores are computed at the patches and enlarged, which gives the same map for a
+    sixteenth of the products. The CLS token, equal at every patch, adds one number a bin to the whole photo.
     """
 
     def __init__(self, channels: int, cls_channels: int, low: float, high: float, bins: int = 256):
@@ -95,6 +113,7 @@ class DepthHead(BinnedDepth):
         self,
         feats: Tensor,  # [B, C, h, w] before the last LayerNorm
         cls: Tensor,  # [B, D]
-    ) -> Tensor:  # [B, K, 4h, 4w]
+        lattice: Lattice | None = None,  # in cells of the 4h × 4w grid
+    ) -> Tensor:  # [B, K, 4h, 4w], or [B, K, a, b]
         scores = self.patch_score(feats) + self.cls_score(cls)[:, :, None, None]
-        return F.interpolate(scores, scale_factor=UPSAMPLING, mode="bilinear", align_corners=False)
+        return enlarge(scores, (FINER * feats.shape[2], FINER * feats.shape[3]), lattice)
