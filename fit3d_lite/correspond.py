@@ -61,7 +61,7 @@ def visible(
     inside = seen.nonzero()[:, 0]
     u, v = uv[inside].long().unbind(1)
     there = scene.depths[view][v, u]
-    seen[inside] = (there > 0) & ((there - z[inside]).abs() < tolerance * z[inside])
+    seen[inside] = (there - z[inside]).abs() < tolerance * z[inside]  # an unknown depth, 0, is never that near
     return uv, seen
 
 
@@ -89,12 +89,13 @@ def view_pairs(
         most: keep that many of the pairs, drawn at random; None keeps all.
 
     Raises:
-        ValueError: no depths; points or most below 1, min_overlap outside 0 to 1; no pair overlaps that much.
+        ValueError: no depths; points or most below 1, min_overlap or tolerance not between 0 and 1; no pair overlaps
+            that much.
     """
     _needs_depths(scene)
-    if points < 1 or not 0 < min_overlap <= 1 or tolerance <= 0 or (most is not None and most < 1):
+    if points < 1 or not 0 < min_overlap <= 1 or not 0 < tolerance < 1 or (most is not None and most < 1):
         raise ValueError(
-            f"points and most must be at least 1, min_overlap in 0 to 1 and tolerance above 0; got points={points}, "
+            f"points and most must be at least 1, min_overlap and tolerance between 0 and 1; got points={points}, "
             f"most={most}, min_overlap={min_overlap}, tolerance={tolerance}"
         )
     dice = torch.Generator().manual_seed(seed)

@@ -269,7 +269,9 @@ def test_the_office_is_consistent_with_itself():
     square = (points**2).sum(1, keepdim=True)
     found = consistency(torch.cat([2 * points, square - 1], 1) / (square + 1), scene, tolerance=0.05)
     assert found.recall["10 px"] > 0.9
-    assert [n > 0 for n in found.queries_by_angle.values()][:3] == [True] * 3 and set(found.recall_by_angle) == set(BINS)
+    assert [n > 0 for n in found.queries_by_angle.values()][:3] == [True] * 3 and set(found.recall_by_angle) == set(
+        BINS
+    )
 
 
 def test_wall_is_where_it_should_be():
