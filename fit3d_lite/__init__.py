@@ -3,18 +3,23 @@
 The names below are what the notebooks use. The files, in the order to read them, are listed in the README.
 """
 
+import warnings
+
 from . import captures, rooms, viz
 from .artifacts import ArtifactMismatch
 from .assembly import Assembly, RawPixels
 from .cards import Row, card
 from .checks import check, check_close, exercise, predict, reveal
 from .classify import classify
-from .consistency import Consistency, consistency
+from .consistency import Consistency, consistency, consistency_by_block
+from .correspond import view_pairs
 from .course import Run, setup
 from .depth_span import DepthSpan
 from .download import DownloadError, fetch, fetch_many
 from .finer import features_finer
+from .finetune import finetune
 from .gaussians import Gaussians
+from .history import History
 from .lift import lift
 from .lifted import Lifted
 from .patches import patch_matrix
@@ -22,13 +27,19 @@ from .paths import asset
 from .photofit import fit, photo_psnr, psnr, ssim
 from .ply import load_ply, save_ply
 from .probe import probe_depth, probe_segmentation
+from .probe3d import probe3d_recall
 from .probe_result import load_probe
+from .propagate import mask_propagation
 from .quickprobe import cross_view_cosine, quick_probe
+from .recipes import RECIPES, Recipe
 from .rooms import room
 from .runs import over_seeds, paired
 from .scene import Camera, Scene, View
 from .splat import project, render, view_matrix
 from .training import Training
+
+# `python -m fit3d_lite.finetune` imports this package first, and with it the module that it is about to run.
+warnings.filterwarnings("ignore", message="'fit3d_lite.finetune' found in sys.modules", category=RuntimeWarning)
 
 __version__ = "0.1.0"
 
@@ -36,12 +47,13 @@ __version__ = "0.1.0"
 _LATE = {"ViT": "vit", "load_vit": "vit", "save_vit": "vit", "save_checkpoint": "vit"}
 
 __all__ = [
-    "ArtifactMismatch", "Assembly", "Camera", "Consistency", "DepthSpan", "DownloadError", "Gaussians", "Lifted",
-    "RawPixels", "Row", "Run", "Scene", "Training", "ViT", "View", "asset", "captures", "card", "check",
-    "check_close", "classify", "consistency", "cross_view_cosine", "exercise", "features_finer", "fetch",
-    "fetch_many", "fit", "lift", "load_ply", "load_probe", "load_vit", "over_seeds", "paired", "patch_matrix",
-    "photo_psnr", "predict", "probe_depth", "probe_segmentation", "project", "psnr", "quick_probe", "render",
-    "reveal", "room", "rooms", "save_checkpoint", "save_ply", "save_vit", "setup", "ssim", "view_matrix", "viz",
+    "ArtifactMismatch", "Assembly", "Camera", "Consistency", "DepthSpan", "DownloadError", "Gaussians", "History",
+    "Lifted", "RECIPES", "RawPixels", "Recipe", "Row", "Run", "Scene", "Training", "ViT", "View", "asset",
+    "captures", "card", "check", "check_close", "classify", "consistency", "consistency_by_block",
+    "cross_view_cosine", "exercise", "features_finer", "fetch", "fetch_many", "finetune", "fit", "lift", "load_ply",
+    "load_probe", "load_vit", "mask_propagation", "over_seeds", "paired", "patch_matrix", "photo_psnr", "predict",
+    "probe3d_recall", "probe_depth", "probe_segmentation", "project", "psnr", "quick_probe", "render", "reveal",
+    "room", "rooms", "save_checkpoint", "save_ply", "save_vit", "setup", "ssim", "view_matrix", "view_pairs", "viz",
 ]  # fmt: skip
 
 

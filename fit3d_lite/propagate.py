@@ -19,7 +19,8 @@ from torch import Tensor
 
 from .consistency import BINS, features_of, in_bins
 from .correspond import TOLERANCE, view_pairs, visible
-from .quickprobe import mean_iou, patch_targets
+from .metrics import confusion_matrix, mean_iou
+from .quickprobe import patch_targets
 from .scene import IGNORE, Scene
 
 __all__ = ["Propagation", "mask_propagation", "propagate_labels"]
@@ -121,10 +122,8 @@ def mask_propagation(
         for pair, where in zip(pairs, bins, strict=True):
             found = propagate_labels(f[pair.a], shares[pair.a], f[pair.b], neighbours, temperature)
             found = F.interpolate(found[None], (scene.height, scene.width), mode="bilinear", align_corners=False)
-            truth, counted = scene.labels[pair.b].flatten(), _seen_by(scene, pair.b, pair.a, tolerance)
-            counted &= truth != IGNORE
-            both = truth[counted] * m + found[0].argmax(0).flatten()[counted]
-            tables[where] += torch.bincount(both, minlength=m * m).view(m, m).cpu()
+            truth = scene.labels[pair.b].flatten().where(_seen_by(scene, pair.b, pair.a, tolerance), IGNORE)
+            tables[where] += confusion_matrix(found[0].argmax(0).flatten(), truth, m).cpu()
     return Propagation(tables)
 
 
