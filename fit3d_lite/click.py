@@ -6,6 +6,7 @@ with 48 of them some ten kilobytes carry what a table of all pairs would need me
 
 import base64
 import html
+import json
 
 import torch
 import torch.nn.functional as F
@@ -17,21 +18,25 @@ from .pca import check_features
 
 __all__ = ["ClickMap", "click_similarity"]
 
+# Photos stand in rows, one row a model; the n-th photo of every row is the same view.
 SCRIPT = """
 document.querySelectorAll('.f3d-click:not([data-on])').forEach(box => {
   box.dataset.on = 1;
   const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
-  const {views, h, w, dims, row, col, view} = JSON.parse(box.dataset.shape);
-  const codes = new Int8Array(bytes(box.dataset.codes).buffer), ramp = bytes(box.dataset.ramp);
-  const photos = [...box.querySelectorAll('img')], said = box.querySelector('output');
-  const layers = photos.map(photo => {
-    const layer = document.createElement('canvas');
-    layer.width = w; layer.height = h;
-    layer.style = 'position:absolute;inset:0;width:100%;height:100%;image-rendering:pixelated;cursor:crosshair';
-    photo.parentElement.append(layer);
-    return layer;
+  const {views, h, w, row, col, view} = JSON.parse(box.dataset.shape);
+  const ramp = bytes(box.dataset.ramp), strength = box.querySelector('input'), said = box.querySelector('output');
+  const models = [...box.querySelectorAll('.f3d-model')].map(strip => {
+    const codes = new Int8Array(bytes(strip.dataset.codes).buffer), dims = codes.length / (views * h * w);
+    const layers = [...strip.querySelectorAll('img')].map(photo => {
+      const layer = document.createElement('canvas');
+      layer.width = w; layer.height = h;
+      layer.style = 'position:absolute;inset:0;width:100%;height:100%;image-rendering:pixelated;cursor:crosshair';
+      photo.parentElement.append(layer);
+      return layer;
+    });
+    return {codes, dims, layers};
   });
-  const cosine = (a, b) => {
+  const cosine = ({codes, dims}, a, b) => {
     let ab = 0, aa = 0, bb = 0;
     for (let k = 0; k < dims; k++) {
       const x = codes[a * dims + k], y = codes[b * dims + k];
@@ -39,28 +44,26 @@ document.querySelectorAll('.f3d-click:not([data-on])').forEach(box => {
     }
     return ab / Math.sqrt(aa * bb || 1);
   };
-  const strength = box.querySelector('input');
   let seed = [view, row, col];
   const draw = () => {
     const asked = seed[0] * h * w + seed[1] * w + seed[2];
-    layers.forEach((layer, v) => {
+    models.forEach(model => model.layers.forEach((layer, v) => {
       const context = layer.getContext('2d'), shot = context.createImageData(w, h);
       for (let i = 0; i < h * w; i++) {
-        const c = cosine(asked, v * h * w + i), at = Math.round(255 * Math.max(0, c));
+        const at = Math.round(255 * Math.max(0, cosine(model, asked, v * h * w + i)));
         shot.data.set([ramp[3 * at], ramp[3 * at + 1], ramp[3 * at + 2], strength.value * 2.55], 4 * i);
       }
-      const i = seed[1] * w + seed[2];
-      if (v == seed[0]) shot.data.set([255, 0, 80, 255], 4 * i);
+      if (v == seed[0]) shot.data.set([255, 0, 80, 255], 4 * (seed[1] * w + seed[2]));
       context.putImageData(shot, 0, 0);
-    });
+    }));
     said.textContent = `view ${seed[0]}, row ${seed[1]}, col ${seed[2]}`;
   };
-  layers.forEach((layer, v) => layer.onclick = event => {
+  models.forEach(model => model.layers.forEach((layer, v) => layer.onclick = event => {
     const at = layer.getBoundingClientRect();
     const cell = (x, n) => Math.min(n - 1, Math.max(0, Math.floor(x * n)));
     seed = [v, cell((event.clientY - at.top) / at.height, h), cell((event.clientX - at.left) / at.width, w)];
     draw();
-  });
+  }));
   strength.oninput = draw;
   box.querySelector('.f3d-bar').style.display = 'flex';
   draw();
@@ -83,12 +86,13 @@ class ClickMap:
 
 def click_similarity(
     images: Tensor,  # [V, 3, H, W] in 0..1
-    feats: Tensor,  # [V, C, h, w]
+    feats: Tensor | dict[str, Tensor],  # [V, C, h, w]; several models', by name, stand under each other
     at: tuple[int, int, int] = (0, 0, 0),
     dims: int = 48,
     width: int = 380,
 ) -> ClickMap:
-    """HTML in which a click on any photo colours every patch of all photos by its cosine similarity to the clicked one.
+    """HTML in which a click on any photo colours every patch of all photos by its cosine similarity to the clicked one,
+    by each model's features.
 
     Where scripts do not run, the photos alone are seen; ``compare`` with ``similarity`` is the static twin.
 
@@ -98,37 +102,46 @@ def click_similarity(
         width: of one photo, in pixels of the page.
 
     Raises:
-        ValueError: photos and features disagree in number, no such patch, or dims below 1.
+        ValueError: photos and features disagree in number, models on different grids, no such patch, dims below 1.
     """
-    check_features(feats, channels=1)
-    views, channels, h, w = feats.shape
-    if len(images) != views:
-        raise ValueError(f"{len(images)} photos with features of {views}")
+    models = feats if isinstance(feats, dict) else {"": feats}
+    for name, tensor in models.items():
+        check_features(tensor, name, channels=1)
+        if len(images) != len(tensor):
+            raise ValueError(f"{len(images)} photos with features of {len(tensor)}")
+    grids = {tuple(tensor.shape[2:]) for tensor in models.values()}
+    if len(grids) != 1:
+        raise ValueError(f"a click asks all models for one patch, and their grids are {sorted(grids) or 'none'}")
+    views, (h, w) = len(images), grids.pop()
     if not (0 <= at[0] < views and 0 <= at[1] < h and 0 <= at[2] < w) or dims < 1:
         raise ValueError(f"patch {tuple(at)} with {dims} numbers; there are {views} views of {h}×{w} patches")
-    codes, worst = _codes(feats, min(dims, channels, views * h * w))
+    coded = {name: _codes(f, min(dims, f.shape[1], views * h * w)) for name, f in models.items()}
+    worst = max(error for _, error in coded.values())
+    shape = dict(views=views, h=h, w=w, view=at[0], row=at[1], col=at[2])
     ramp = (color_map(torch.linspace(0, 1, 256)[None], 0, 1)[0] * 255).round().to(torch.uint8)
-    shape = dict(views=views, h=h, w=w, dims=codes.shape[1], view=at[0], row=at[1], col=at[2])
-    data = {
-        "shape": html.escape(str(shape).replace("'", '"'), True),
-        "codes": base64.b64encode(codes.numpy().tobytes()).decode(),
-        "ramp": base64.b64encode(ramp.numpy().tobytes()).decode(),
-    }
     photos = "".join(
         f'<div style="position:relative;flex:0 1 {width}px"><img src="{jpeg_uri(_picture(image.movedim(0, -1)))}" '
         f'alt="view {v}, to be clicked" style="width:100%;display:block;margin:0"></div>'
         for v, image in enumerate(images)
+    )
+    strips = "".join(
+        f'{f"<div>{html.escape(name)}</div>" if name else ""}<div class="f3d-model" data-codes="{_base64(codes)}" '
+        f'style="display:flex;flex-wrap:wrap;gap:.5em;margin-bottom:.4em">{photos}</div>'
+        for name, (codes, _) in coded.items()
     )
     bar = (
         '<div class="f3d-bar" style="display:none;gap:1em;align-items:center;margin:.3em 0"><b>Click a patch.</b>'
         '<label>overlay <input type="range" min="0" max="100" value="70" style="vertical-align:middle"></label>'
         "<output></output></div>"
     )
-    attributes = " ".join(f'data-{key}="{value}"' for key, value in data.items())
+    attributes = f'data-shape="{html.escape(json.dumps(shape), True)}" data-ramp="{_base64(ramp)}"'
     box = f'<div class="f3d-click" style="color:inherit;font-family:system-ui,sans-serif" {attributes}>'
-    strip = f'<div style="display:flex;flex-wrap:wrap;gap:.5em">{photos}</div>'
     text = f"{views} photos to click on, {h}×{w} patches; needs a browser. Largest error of a cosine: {worst:.3f}"
-    return ClickMap(f"{box}{bar}{strip}</div><script>{SCRIPT}</script>", text, worst)
+    return ClickMap(f"{box}{bar}{strips}</div><script>{SCRIPT}</script>", text, worst)
+
+
+def _base64(numbers: Tensor) -> str:
+    return base64.b64encode(numbers.numpy().tobytes()).decode()
 
 
 def _codes(feats: Tensor, dims: int) -> tuple[Tensor, float]:

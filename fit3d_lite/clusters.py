@@ -1,4 +1,5 @@
-"""Which patches are alike? Cosine similarity to one patch, and k-means clusters whose numbers agree between models."""
+"""Which patches are alike? Cosine similarity to one patch, and groups whose numbers agree between models: k-means, and
+merging from the bottom up (agglomerative)."""
 
 import numpy as np
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from .pca import check_features
 
-__all__ = ["kmeans", "match_clusters", "similarity"]
+__all__ = ["agglomerative", "kmeans", "match_clusters", "similarity"]
 
 
 def similarity(
@@ -51,12 +52,63 @@ def kmeans(
     Raises:
         ValueError: not [V, C, h, w]; fewer patches than clusters; models with different patch grids.
     """
+    from sklearn.cluster import KMeans
+
+    def group(x: np.ndarray) -> np.ndarray:
+        return KMeans(clusters, n_init=n_init, random_state=seed).fit(x).labels_
+
+    return _grouped(feats, clusters, cosine, group)
+
+
+def agglomerative(
+    feats: Tensor | dict[str, Tensor],  # [V, C, h, w], or several models' of the same pictures, by name
+    clusters: int = 8,
+    cosine: bool = True,
+    linkage: str = "ward",
+    at_most: int = 4000,
+    seed: int = 0,
+) -> Tensor | dict[str, Tensor]:
+    """Groups by merging, from single patches upwards, always the two that are closest (scikit-learn's).
+
+    Nothing is drawn by lot, so there is no seed to average over, and groups may be of any size and shape, where those of
+    k-means are round. The price is memory: every pair of patches is compared. So no more than ``at_most`` patches are
+    merged, a random draw, and each other patch joins the group whose mean is nearest. Numbers as for :func:`kmeans`.
+
+    Args:
+        cosine: group directions (features scaled to length 1).
+        linkage: which two are closest: "ward" (least growth of the variance), "average", "complete" or "single".
+        at_most: patches merged; 4,000 take 64 MB.
+        seed: of the draw, where there are more patches than that.
+
+    Raises:
+        ValueError: as :func:`kmeans`; an unknown linkage; ``at_most`` below the number of clusters.
+    """
+    if linkage not in ("ward", "average", "complete", "single"):
+        raise ValueError(f'linkage is "ward", "average", "complete" or "single", not {linkage!r}')
+    if at_most < max(2, clusters):
+        raise ValueError(f"{at_most} patches cannot be merged into {clusters} clusters: raise at_most")
+    from sklearn.cluster import AgglomerativeClustering
+
+    def group(x: np.ndarray) -> np.ndarray:
+        merge = AgglomerativeClustering(clusters, linkage=linkage)
+        if len(x) <= at_most:
+            return merge.fit(x).labels_ if len(x) > 1 else np.zeros(1, dtype=np.int64)
+        drawn = np.random.default_rng(seed).choice(len(x), at_most, replace=False)
+        labels = merge.fit(x[drawn]).labels_
+        means = np.stack([x[drawn][labels == c].mean(0) for c in range(clusters)])
+        found = ((means**2).sum(1) - 2 * x @ means.T).argmin(1)  # nearest mean; |x|² is the same for all of them
+        found[drawn] = labels
+        return found
+
+    return _grouped(feats, clusters, cosine, group)
+
+
+def _grouped(feats, clusters: int, cosine: bool, group):
+    """Apply ``group`` (rows [P, C] to numbers [P]) to one model or to each of several, and settle the numbers."""
     if isinstance(feats, dict):
-        found = {name: kmeans(tensor, clusters, cosine, n_init, seed) for name, tensor in feats.items()}
+        found = {name: _grouped(tensor, clusters, cosine, group) for name, tensor in feats.items()}
         first = next(iter(found.values()), None)
         return {name: labels if labels is first else match_clusters(labels, first) for name, labels in found.items()}
-
-    from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
     check_features(feats, channels=1)
@@ -67,7 +119,7 @@ def kmeans(
     x = (F.normalize(x, dim=1) if cosine else x).movedim(1, -1).reshape(-1, channels).numpy()
     # One BLAS thread: torch's and scikit-learn's thread pools wait for each other on a machine with few cores.
     with threadpool_limits(1):
-        labels = KMeans(clusters, n_init=n_init, random_state=seed).fit(x).labels_
+        labels = group(x)
     order = np.argsort(-np.bincount(labels, minlength=clusters), kind="stable")
     rank = np.empty(clusters, dtype=np.int64)
     rank[order] = np.arange(clusters)

@@ -40,7 +40,7 @@ document.querySelectorAll('.f3d-frames:not([data-on])').forEach(box => {
   all.onclick = () => { halt(); spread = !spread; draw(); };
   play.onclick = () => {
     if (timer) halt();
-    else { spread = false; timer = setInterval(next, 900); }
+    else { spread = false; timer = setInterval(next, 1000 * box.dataset.seconds); }
     draw();
   };
   bar.style.display = 'flex';
@@ -52,9 +52,12 @@ document.querySelectorAll('.f3d-frames:not([data-on])').forEach(box => {
 class Frames:
     """Frames under a slider; a notebook shows it as HTML. Made by :func:`frames_slider`."""
 
-    def __init__(self, uris: list[str], labels: list[str], caption: str, start: int, width: int, beside: str = ""):
+    def __init__(self, uris: list[str], labels: list[str], caption: str, start: int, width: int, beside: str = "",
+                 seconds: float = 0.9):  # fmt: skip
         self.uris, self.labels, self.caption, self.start, self.width = uris, labels, caption, start, width
         self.beside = beside  # markup of the picture that stays
+        self.seconds = seconds  # that a frame stays when played
+        self.pictures = []  # the frames as PIL images, for save_gif and save_mp4
 
     def _repr_html_(self) -> str:
         shots = "".join(
@@ -75,7 +78,8 @@ class Frames:
         if self.beside:
             strip = f'<div style="display:flex;gap:.5em;align-items:flex-start">{self.beside}{strip}</div>'
         title = f'<div style="margin:.2em 0">{html.escape(self.caption)}</div>'
-        box = '<div class="f3d-frames" style="color:inherit;font-family:system-ui,sans-serif;max-width:62em">'
+        style = "color:inherit;font-family:system-ui,sans-serif;max-width:62em"
+        box = f'<div class="f3d-frames" data-seconds="{self.seconds:g}" style="{style}">'
         return f"{box}{title}{bar}{strip}</div><script>{SCRIPT}</script>"
 
     def __str__(self) -> str:
@@ -97,6 +101,7 @@ def frames_slider(
     quality: int = 82,
     width: int | None = None,
     beside=None,
+    seconds: float = 0.9,
 ) -> Frames:
     """A slider over frames, with a play button and a button that shows them all at once.
 
@@ -107,18 +112,21 @@ def frames_slider(
         quality: of the JPEGs.
         width: of a frame, in pixels of the page; by default its own, but no more than a figure's.
         beside: a picture that stays to the left of the frames, drawn as tall as they are.
+        seconds: that a frame stays when played.
 
     An array of less than 128 pixels a side is enlarged eightfold: each of its pixels is then one block of the JPEG, which
     keeps it sharp, and makes it a few kilobytes.
 
     Raises:
-        ValueError: no frames, another number of labels, no such start, a frame of another kind.
+        ValueError: no frames, another number of labels, no such start, a frame of another kind, seconds not above 0.
     """
     frames = list(frames)
     if not frames or len(frames) != len(labels):
         raise ValueError(f"{len(frames)} frames with {len(labels)} labels: give one label a frame, at least one")
     if not 0 <= start < len(frames):
         raise ValueError(f"start is frame {start} of {len(frames)}")
+    if seconds <= 0:
+        raise ValueError(f"a frame must stay for more than 0 seconds, not {seconds:g}")
     made = [_picture(frame) for frame in frames]
     uris = [jpeg_uri(picture, quality) for picture in made]
     fixed, wide = "", min(made[0].width, WIDTH)
@@ -130,7 +138,9 @@ def frames_slider(
             f'<img src="{jpeg_uri(photo)}" alt="the photo" style="flex:0 0 auto;margin:0;height:auto;'
             f'width:{round(WIDTH * shares[0] / sum(shares))}px;max-width:{100 * shares[0] / sum(shares):.0f}%">'
         )
-    return Frames(uris, [str(label) for label in labels], caption or "frames", start, width or wide, fixed)
+    shown = Frames(uris, [str(label) for label in labels], caption or "frames", start, width or wide, fixed, seconds)
+    shown.pictures = made
+    return shown
 
 
 def tile(

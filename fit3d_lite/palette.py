@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .course import COLOURS
 
-__all__ = ["color_depth", "color_labels", "color_map", "palette"]
+__all__ = ["color_depth", "color_labels", "color_map", "color_mistakes", "color_position", "palette"]
 
 IGNORE = 255  # the label of a pixel that belongs to no class
 # Colour vision deficiency as a matrix on linear RGB, severity 1.0: Machado, Oliveira, Fernandes 2009, table 1.
@@ -21,6 +21,11 @@ VISIONS = np.array([
 ])  # fmt: skip
 TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 WHITE = np.array([0.9505, 1.0, 1.089])
+# One map for one kind of number, so that a reader knows the kind by its colours. All rise evenly in lightness.
+MAPS = {"similarity": "viridis", "depth": "viridis_r", "error": "magma", "confidence": "cividis"}
+# Corners of a sheet of colours: dark and bright, blue and orange. Blue against yellow is what red-green blind eyes keep.
+CORNERS = torch.tensor([[[0.05, 0.16, 0.50], [0.42, 0.19, 0.0]], [[0.55, 0.84, 1.0], [1.0, 0.85, 0.30]]])
+RIGHT, WRONG = (0.80, 0.80, 0.80), (0.84, 0.37, 0.0)
 
 
 def seen(
@@ -108,4 +113,45 @@ def color_depth(
     some = depths[known][:: max(1, known.sum().item() // 1_000_000)]
     near = torch.quantile(some, 0.01).item() if near is None else near
     far = torch.quantile(some, 0.99).item() if far is None else far
-    return torch.where(known[..., None], color_map(depths, near, far, "viridis_r"), torch.tensor(0.85))
+    return torch.where(known[..., None], color_map(depths, near, far, MAPS["depth"]), torch.tensor(0.85))
+
+
+def color_mistakes(
+    guess: Tensor,  # [..., H, W] whole numbers
+    truth: Tensor,  # [..., H, W] whole numbers, 255 = none
+) -> Tensor:
+    """[..., H, W, 3] grey where the guess is right, vermilion where it is wrong, white where there is no truth."""
+    if guess.shape != truth.shape or guess.is_floating_point() or truth.is_floating_point():
+        raise ValueError(
+            f"guess and truth must be whole numbers of one shape, not {guess.dtype} {list(guess.shape)} "
+            f"and {truth.dtype} {list(truth.shape)}"
+        )
+    guess, truth = guess.cpu(), truth.cpu()
+    colors = torch.where((guess == truth)[..., None], torch.tensor(RIGHT), torch.tensor(WRONG))
+    return torch.where((truth == IGNORE)[..., None], torch.tensor(1.0), colors)
+
+
+def color_position(
+    points: Tensor,  # [..., 3] metres
+) -> Tensor:
+    """[..., 3] colours of places: blue to orange along one direction of the scene, dark to bright along the other.
+
+    The two directions are those in which the points spread most, for a room usually its floor plan; the third is not
+    shown. Two directions are what colours can carry for every colour vision: a third would need red against green.
+
+    Raises:
+        ValueError: not [..., 3], fewer than three points, or points that are not finite.
+    """
+    flat = points.detach().cpu().double().reshape(-1, points.shape[-1])
+    if points.shape[-1] != 3 or len(flat) < 3 or not flat.isfinite().all():
+        raise ValueError(f"places must be finite points [..., 3], at least three, not {list(points.shape)}")
+    flat = flat - flat.mean(0)
+    axes = torch.linalg.eigh(flat.T @ flat).eigenvectors.flip(1)[:, :2]
+    axes = axes * torch.where(axes.abs().max(0).values == axes.max(0).values, 1.0, -1.0)  # the sign of the larger part
+    x = flat @ axes
+    some = x[:: max(1, len(x) // 1_000_000)]
+    low, high = torch.quantile(some, torch.tensor([0.02, 0.98]).double(), dim=0)
+    u, v = ((x - low) / (high - low).clamp_min(1e-9)).clamp(0, 1).float().unbind(1)
+    u, v = u[:, None], v[:, None]
+    rows = [row[0] * (1 - u) + row[1] * u for row in CORNERS]
+    return (rows[0] * (1 - v) + rows[1] * v).reshape(points.shape)

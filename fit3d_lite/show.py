@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .palette import IGNORE, color_depth, color_labels, palette
+from .palette import IGNORE, MAPS, color_depth, color_labels, palette
 
 __all__ = ["compare", "show_depth", "show_images", "show_labels"]
 
@@ -23,6 +23,8 @@ def compare(
     limits: tuple[float, float] | None = None,
     photo: str = "photo",
     width: float = WIDTH,
+    kind: str = "similarity",
+    unit: str = "",
 ):
     """Each photo with its maps; maps of numbers share one colour bar, maps of labels one palette.
 
@@ -32,10 +34,12 @@ def compare(
     Args:
         upsample: "nearest" shows the patches as they are, "bilinear" smooths between them.
         limits: of the colour bar; by default the smallest and largest number of all maps.
+        kind: of numbers, which settles their colours: "similarity", "depth", "error" or "confidence".
+        unit: what the colour bar counts.
 
     Raises:
-        ValueError: another number of maps than of photos, another number of titles, an unknown ``upsample``, or a mark
-        outside the grid.
+        ValueError: another number of maps than of photos, another number of titles, an unknown ``upsample`` or
+        ``kind``, or a mark outside the grid.
     """
     _check_photos(images)
     views, _, height, width_px = images.shape
@@ -50,6 +54,8 @@ def compare(
     if upsample not in ("nearest", "bilinear"):
         raise ValueError(f'upsample must be "nearest" or "bilinear", not {upsample!r}')
 
+    if kind not in MAPS:
+        raise ValueError(f"kind must be one of {', '.join(MAPS)}, not {kind!r}")
     panels = {photo: images.movedim(1, -1), **maps}
     down = views < len(panels)  # views are rows
     rows, cols = (views, len(panels)) if down else (len(panels), views)
@@ -62,7 +68,7 @@ def compare(
             row, col = (v, p) if down else (p, v)
             ax = axes[row, col]
             smooth = "bilinear" if p == 0 else upsample  # a small photo enlarged to blocks would read as patches
-            shown = _draw(ax, values[v], height, width_px, smooth, limits)
+            shown = _draw(ax, values[v], height, width_px, smooth, limits, MAPS[kind])
             drawn = shown if shown is not None else drawn
             _mark(ax, values[v].shape, height, width_px, [m[1:] for m in marks if m[0] == v], maps, v)
             if row == 0 and (down or titles):
@@ -70,7 +76,7 @@ def compare(
             if col == 0 and (not down or titles):
                 ax.set_ylabel(titles[v] if down else name)
     if drawn is not None:
-        figure.colorbar(drawn, ax=axes, shrink=0.8, aspect=30, pad=0.01)
+        figure.colorbar(drawn, ax=axes, shrink=0.8, aspect=30, pad=0.01).set_label(unit)
     return figure
 
 
@@ -111,7 +117,7 @@ def show_depth(
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    bar = figure.colorbar(ScalarMappable(Normalize(near, far), "viridis_r"), ax=figure.axes, shrink=0.6, pad=0.01)
+    bar = figure.colorbar(ScalarMappable(Normalize(near, far), MAPS["depth"]), ax=figure.axes, shrink=0.6, pad=0.01)
     bar.set_label("metres")
     bar.ax.invert_yaxis()
     return figure
@@ -134,7 +140,7 @@ def show_labels(
 
     colors = palette(present[-1] + 1).tolist() if present else []
     handles = [Patch(facecolor=colors[n], label=classes[n] if classes else str(n)) for n in present]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles) or 1), fontsize=9)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles) or 1), fontsize=9, frameon=False)
     figure.set_figheight(figure.get_figheight() + 0.22 * -(-len(handles) // 8))
     return figure
 
@@ -153,7 +159,7 @@ def _grid(rows: int, cols: int, ratio: float, width: float, bar: float = 0.0):
     return figure, axes
 
 
-def _draw(ax, values: Tensor, height: int, width: int, upsample: str, limits):
+def _draw(ax, values: Tensor, height: int, width: int, upsample: str, limits, name: str):
     """Draw one map over the photo's extent; returns what a colour bar needs, for a map of numbers."""
     place = {"extent": (0, width, height, 0), "interpolation": upsample}
     if values.ndim == 3:
@@ -161,7 +167,7 @@ def _draw(ax, values: Tensor, height: int, width: int, upsample: str, limits):
     elif not values.is_floating_point():
         ax.imshow(_array(color_labels(values)), **place | {"interpolation": "nearest"})  # there is no label between two
     else:
-        return ax.imshow(values.detach().cpu().float().numpy(), vmin=limits[0], vmax=limits[1], cmap="viridis", **place)
+        return ax.imshow(values.detach().cpu().float().numpy(), vmin=limits[0], vmax=limits[1], cmap=name, **place)
     return None
 
 
