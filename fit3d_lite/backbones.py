@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from . import checkpoints, download
+from .adapt import add_adapter
 from .checkpoints import NAMES, TINY
 from .environment import cache_folder
 from .paths import asset
@@ -60,9 +61,12 @@ def build(name: str, weights="original", cache=None, seed: int = 0) -> tuple[nn.
         model = _seeded(create, seed)
     else:
         file = _file(name, timm_name, weights, cache)
-        state, _ = checkpoints.read_weights(file)
-        model = checkpoints.without_weights(create)
+        state, metadata = checkpoints.read_weights(file)
+        adapter = json.loads(metadata.get("config", "{}")).get("adapter")
+        model = checkpoints.without_weights(lambda: _adapted(create(), adapter))
         checkpoints.load_strictly(model, state, name, file)
+        if adapter:
+            return model, name, configuration(timm_name) | {"adapter": adapter}
     return model, name, configuration(timm_name)
 
 
@@ -87,9 +91,18 @@ def _tiny(weights, seed):
     config = json.loads(metadata.get("config", "null")) or config
     if "arch" not in config:
         raise ValueError(f"{path} holds {config['timm']}, not a tiny ViT: load it by that name")
-    model = checkpoints.without_weights(lambda: timm.models.VisionTransformer(**config["arch"]))
+    model = checkpoints.without_weights(
+        lambda: _adapted(timm.models.VisionTransformer(**config["arch"]), config.get("adapter"))
+    )
     checkpoints.load_strictly(model, state, "tiny", path)
     return model, "tiny", config
+
+
+def _adapted(model: nn.Module, width: int | None) -> nn.Module:
+    """With the residual block on top that fine-tuning with train="adapter" adds."""
+    if width:
+        add_adapter(model, width)
+    return model
 
 
 def _seeded(create, seed) -> nn.Module:

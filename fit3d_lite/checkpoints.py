@@ -118,7 +118,12 @@ def save_vit(vit, path, dtype=torch.float16, **notes: str) -> Path:
 
 
 def save_checkpoint(vit, path) -> Path:
-    """Write a ViT in the published FiT3D format: a bare fp32 timm state dict, which timm and FiT3D's own code load."""
+    """Write a ViT in the published FiT3D format: a bare fp32 timm state dict, which timm and FiT3D's own code load.
+
+    Raises ValueError for a ViT with an adapter, which is no part of timm's model.
+    """
+    if "adapter" in vit.config:
+        raise ValueError("this ViT has an adapter, which timm's model has no place for: use save_vit.")
     state = {key: tensor.detach().to("cpu", torch.float32).clone() for key, tensor in vit.model.state_dict().items()}
     with replace_when_whole(path) as partial:
         torch.save(state, partial)

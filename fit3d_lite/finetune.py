@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,40 +101,45 @@ def finetune(
     sampler.steps = epoch  # the same in every process
     settings = _settings(vit, scenes, recipe, seed, dtype, shards)
 
-    trainer = Trainer(vit, scenes, Targets(scenes, lifted, vit.channels, grid, targets), recipe, dtype, at_once)
-    history, log = History(), Path(log) if log is not None else None
-    if resume and Path(checkpoint).is_file():
-        content = load_state(checkpoint, settings, trainer.parts(), device)
-        history = History(json.loads(content["history"]))
-    else:
-        trainer.begin()
-    if log is not None and not processes.rank():
-        history.write(log)
+    rendered = Targets(scenes, lifted, vit.channels, grid, targets)
+    # What a run draws (LoRA's start, dropout if a ViT has any) depends on its seed and on nothing before it.
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        trainer = Trainer(vit, scenes, rendered, recipe, dtype, at_once)
+        torch.manual_seed(seed + processes.rank())
+        history, log = History(), Path(log) if log is not None else None
+        if resume and Path(checkpoint).is_file():
+            content = load_state(checkpoint, settings, trainer.parts(), device)
+            history = History(json.loads(content["history"]))
+        else:
+            trainer.begin()
+        if log is not None and not processes.rank():
+            history.write(log)
 
-    end = min(steps, stop or steps)
-    bar = tqdm(range(len(history), end), initial=len(history), total=steps, desc="fine-tuning", unit="step",
-               mininterval=1, disable=not progress or bool(processes.rank()))  # fmt: skip
-    with _interruptions() as interrupted:
-        for step in bar:
-            begin = time.perf_counter()
-            look = step % watch == 0 or step + 1 == steps
-            row = trainer.step(*sampler(step), recipe.lr_at(step, steps), look)
-            row = {"step": step, "epoch": step // epoch, **row, "seconds": time.perf_counter() - begin}
-            history.append(row)
-            bar.set_postfix(loss=f"{history.last('loss', 20):.3f}", refresh=False)
-            if log is not None and not processes.rank():
-                with open(log, "a") as file:
-                    file.write(json.dumps(row) + "\n")
-            stopping = step + 1 == end or bool(interrupted)
-            if checkpoint is not None and ((step + 1) % every == 0 or stopping):
-                save_state(checkpoint, settings, trainer.parts(), device, history=json.dumps(history))
-            if on_step is not None:
-                on_step(history)
-            if interrupted:
-                raise KeyboardInterrupt(
-                    f"stopped after step {step + 1} of {steps}"
-                    + ("" if checkpoint is None else f"; {checkpoint} holds it, resume=True goes on")
-                )
+        end = min(steps, stop or steps)
+        bar = tqdm(range(len(history), end), initial=len(history), total=steps, desc="fine-tuning", unit="step",
+                   mininterval=1, disable=not progress or bool(processes.rank()))  # fmt: skip
+        with _interruptions() as interrupted:
+            for step in bar:
+                begin = time.perf_counter()
+                look = step % watch == 0 or step + 1 == steps
+                row = trainer.step(*sampler(step), recipe.lr_at(step, steps), look)
+                row = {"step": step, "epoch": step // epoch, **row, "seconds": time.perf_counter() - begin}
+                history.append(row)
+                bar.set_postfix(loss=f"{history.last('loss', 20):.3f}", refresh=False)
+                if log is not None and not processes.rank():
+                    with open(log, "a") as file:
+                        file.write(json.dumps(row) + "\n")
+                if on_step is not None:
+                    on_step(history)
+                stopping = step + 1 == end or bool(interrupted)
+                if checkpoint is not None and ((step + 1) % every == 0 or stopping):
+                    save_state(checkpoint, settings, trainer.parts(), device, history=json.dumps(history))
+                if interrupted:
+                    raise KeyboardInterrupt(
+                        f"stopped after step {step + 1} of {steps}"
+                        + ("" if checkpoint is None else f"; {checkpoint} holds it, resume=True goes on")
+                    )
     return _finished(vit, trainer.student.vit, recipe, history)
 
 
@@ -148,7 +152,7 @@ def _checked_grid(vit, scenes, lifted) -> tuple[int, int]:
     if len(sizes) > 1:
         said = ", ".join(f"{h}×{w}" for h, w in sizes)
         raise ValueError(
-            f"The scenes have photos of {len(sizes)} sizes ({said}, H×W): bring them to one, scene.resized(width, height)."
+            f"The scenes have photos of {len(sizes)} sizes ({said}, H×W): bring them to one by scene.resized(width, height)."
         )
     return vit.grid(*sizes[0])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 
 def running() -> bool:
@@ -18,14 +19,26 @@ def rank() -> int:
     return dist.get_rank() if running() else 0
 
 
+def summed(tensor: Tensor) -> Tensor:
+    """The tensor summed over all processes."""
+    if running():
+        tensor = tensor.clone()
+        dist.all_reduce(tensor)
+    return tensor
+
+
 def total(*numbers: float, device=None) -> list[float]:
     """Each number summed over all processes."""
-    return _reduced(numbers, device, dist.ReduceOp.SUM) if running() else list(numbers)
+    return summed(torch.tensor(numbers, dtype=torch.float64, device=device)).tolist() if running() else list(numbers)
 
 
 def least(number: int, device=None) -> int:
     """The smallest of all processes' numbers."""
-    return int(_reduced([number], device, dist.ReduceOp.MIN)[0]) if running() else number
+    if not running():
+        return number
+    tensor = torch.tensor(number, device=device)
+    dist.all_reduce(tensor, dist.ReduceOp.MIN)
+    return int(tensor)
 
 
 def gathered(thing) -> list:
@@ -35,9 +48,3 @@ def gathered(thing) -> list:
     things = [None] * world()
     dist.all_gather_object(things, thing)
     return things
-
-
-def _reduced(numbers, device, how) -> list[float]:
-    tensor = torch.tensor(numbers, dtype=torch.float64, device=device)
-    dist.all_reduce(tensor, how)
-    return tensor.tolist()

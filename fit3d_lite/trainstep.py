@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from contextlib import nullcontext
 
 import torch
@@ -45,7 +46,7 @@ class Frame(nn.Module):
 class Trainer:
     """Student, optimiser and scaler, and what a step does with them."""
 
-    def __init__(self, vit, scenes, targets: Targets, recipe: Recipe, dtype: torch.dtype, at_once: int | None):
+    def __init__(self, vit, scenes, targets: Targets, recipe: Recipe, dtype: torch.dtype, at_once: int | None = None):
         self.original, self.scenes, self.targets, self.recipe, self.dtype = vit, scenes, targets, recipe, dtype
         self.device = vit.mean.device
         self.at_once = min(at_once or recipe.batch, recipe.batch)
@@ -61,6 +62,8 @@ class Trainer:
         self.student.train()
         self.joint = self.student  # what all processes share
         if processes.running():
+            # The position embedding's gradient comes with other strides than its weight: a copy more, no error.
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
             devices = [self.device] if self.device.type == "cuda" else None
             self.joint = nn.parallel.DistributedDataParallel(self.student, devices, find_unused_parameters=True)
 
@@ -80,19 +83,21 @@ class Trainer:
         if len(mine) < 2:
             raise ValueError(f"The Gaussians cover {len(mine)} patches of {len(views)} views: there is nothing to learn from.")
         if self.recipe.restore_spread:
-            (mean, std), (old_mean, old_std) = _moments(wanted), _moments(mine)
+            (mean, std), (old_mean, old_std) = self._moments(wanted), self._moments(mine)
             scale = old_std / std.clamp_min(1e-6)
             self.frame.scale.copy_(scale[:, None, None])
             self.frame.shift.copy_((old_mean - mean * scale)[:, None, None])
         if self.recipe.geometry:
-            (mean,), (std,) = _moments(depths[:, None])
+            (mean,), (std,) = self._moments(depths[:, None])
             self.frame.depth.copy_(torch.tensor([mean, std.clamp_min(1e-6)]))
             inputs = F.pad(mine, (0, 1), value=1.0)
-            gram = inputs.T @ inputs
-            gram.diagonal()[:-1] += RIDGE * mine.square().mean() * len(mine)
-            found = torch.linalg.solve(gram, inputs.T @ ((depths - mean) / std))
+            cross = inputs.T @ ((depths - mean) / std)[:, None]
+            gram, cross = self._summed(torch.cat([inputs.T @ inputs, cross], 1)).split([len(cross), 1], 1)
+            gram = gram.clone()
+            gram.diagonal()[:-1] += RIDGE * gram.diagonal()[:-1].mean()
+            found = torch.linalg.solve(gram, cross)
             self.student.to_depth.weight.copy_(found[:-1].view(1, -1, 1, 1))
-            self.student.to_depth.bias.copy_(found[-1:])
+            self.student.to_depth.bias.copy_(found[-1])
 
     def step(self, views: list[int], chances: list[float], rate: float, look: bool) -> dict:
         """Move the weights once; the numbers of the step. ``rate`` is a factor of the learning rates."""
@@ -173,7 +178,8 @@ class Trainer:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         if processes.running():
-            raise MemoryError(f"{self.at_once} images at once do not fit: start again with at_once={self.at_once // 2}") from error
+            less = max(1, self.at_once // 2)
+            raise MemoryError(f"{self.at_once} images at once do not fit: start again with at_once={less}") from error
         if self.at_once == 1:
             raise MemoryError(
                 f"one image does not fit the memory of {self.device}: use smaller images, gradient checkpointing "
@@ -182,9 +188,11 @@ class Trainer:
         self.at_once //= 2
         print(f"out of memory: {self.at_once} images at once from here on; the batch stays {self.recipe.batch}")
 
+    def _moments(self, rows: Tensor) -> tuple[Tensor, Tensor]:  # [P, C] -> [C], [C]
+        """Mean and standard deviation over the patches of all processes."""
+        sums = self._summed(torch.cat([rows.sum(0), rows.square().sum(0), rows.new_tensor([len(rows)])]))
+        first, second = sums[:-1].view(2, -1) / sums[-1]
+        return first, (second - first**2).clamp_min(0).sqrt()
 
-def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:  # [P, C] -> [C], [C], over all processes
-    sums = torch.cat([rows.sum(0), rows.square().sum(0), rows.new_tensor([len(rows)])])
-    sums = rows.new_tensor(processes.total(*sums.tolist()))
-    first, second = sums[:-1].view(2, -1) / sums[-1]
-    return first, (second - first**2).clamp_min(0).sqrt()
+    def _summed(self, tensor: Tensor) -> Tensor:
+        return processes.summed(tensor.to(self.device)).cpu()
