@@ -44,7 +44,7 @@ __all__ = ["finetune"]
 def finetune(
     vit: ViT,
     scenes: Sequence[Scene],
-    lifted: Sequence[Lifted | str | Path],  # of each scene; a path is one that Lifted.save wrote
+    lifted: Sequence[Lifted | str | Path] | Targets,  # of each scene; a path is one that Lifted.save wrote
     recipe: str | Recipe = "lite",
     *,
     seed: int = 0,
@@ -65,6 +65,7 @@ def finetune(
     """Fine-tune ``vit`` on scenes and the features that were lifted from it; returns a new ViT, in evaluation mode.
 
     Args:
+        lifted: or ready :class:`Targets`, such as the controls of controls.py.
         recipe: "paper", "lite" or a :class:`Recipe`; ``changes`` are settings of it to change (``lr=…, train="lora"``).
         dtype: of the products (autocast): fp32; ``run.dtype`` is the fast one of a GPU. fp16 comes with a GradScaler.
         targets: keep rendered targets in "memory" or on "disk", "render" them anew each time, or "auto".
@@ -93,60 +94,60 @@ def finetune(
         raise ValueError(f"every and watch must be at least 1 step; got every={every} and watch={watch}.")
     if resume and checkpoint is None:
         raise ValueError("resume=True needs checkpoint=, the file to go on from.")
-    scene_of = [s for s, scene in enumerate(scenes) for _ in range(len(scene))]
-    sampler = Sampler(scene_of, recipe.batch, shards, seed, processes.rank() * shards)
-    device = vit.mean.device
-    epoch = processes.least(sampler.steps, device)
-    steps = epoch * recipe.epochs
-    sampler.steps = epoch  # the same in every process
-    settings = _settings(vit, scenes, recipe, seed, dtype, shards)
-
-    rendered = Targets(scenes, lifted, vit.channels, grid, targets)
+    rendered = lifted if isinstance(lifted, Targets) else Targets(scenes, lifted, vit.channels, grid, targets)
+    device, first = vit.mean.device, not processes.rank()
+    sampler = Sampler([s for s, _ in rendered.where], recipe.batch, shards, seed, processes.rank() * shards)
+    sampler.steps = processes.least(sampler.steps, device)  # the same in every process
+    steps = sampler.steps * recipe.epochs
+    settings = _settings(vit, scenes, rendered, recipe, seed, dtype, shards)
     # What a run draws (LoRA's start, dropout if a ViT has any) depends on its seed and on nothing before it.
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         trainer = Trainer(vit, scenes, rendered, recipe, dtype, at_once)
         torch.manual_seed(seed + processes.rank())
-        history, log = History(), Path(log) if log is not None else None
+        history = History()
         if resume and Path(checkpoint).is_file():
             content = load_state(checkpoint, settings, trainer.parts(), device)
             history = History(json.loads(content["history"]))
         else:
             trainer.begin()
-        if log is not None and not processes.rank():
-            history.write(log)
-
+        if log is not None and first:
+            history.write(log)  # rows after the checkpoint will come again
         end = min(steps, stop or steps)
-        bar = tqdm(range(len(history), end), initial=len(history), total=steps, desc="fine-tuning", unit="step",
-                   mininterval=1, disable=not progress or bool(processes.rank()))  # fmt: skip
+        bar = tqdm(range(len(history), end), "fine-tuning", initial=len(history), total=steps, unit="step",
+                   mininterval=1, disable=not (progress and first))  # fmt: skip
         with _interruptions() as interrupted:
             for step in bar:
                 begin = time.perf_counter()
                 look = step % watch == 0 or step + 1 == steps
-                row = trainer.step(*sampler(step), recipe.lr_at(step, steps), look)
-                row = {"step": step, "epoch": step // epoch, **row, "seconds": time.perf_counter() - begin}
+                views, chances = sampler(step)
+                mirrored = [c < recipe.flip for c in chances]
+                row = {"step": step, "epoch": step // sampler.steps, "views": views, "mirrored": mirrored}
+                row |= trainer.step(views, mirrored, recipe.lr_at(step, steps), look)
+                row["seconds"] = time.perf_counter() - begin
                 history.append(row)
                 bar.set_postfix(loss=f"{history.last('loss', 20):.3f}", refresh=False)
-                if log is not None and not processes.rank():
+                if log is not None and first:
                     with open(log, "a") as file:
                         file.write(json.dumps(row) + "\n")
                 if on_step is not None:
                     on_step(history)
-                stopping = step + 1 == end or bool(interrupted)
-                if checkpoint is not None and ((step + 1) % every == 0 or stopping):
+                ending = step + 1 == end or bool(interrupted)
+                if checkpoint is not None and ((step + 1) % every == 0 or ending):
                     save_state(checkpoint, settings, trainer.parts(), device, history=json.dumps(history))
                 if interrupted:
-                    raise KeyboardInterrupt(
-                        f"stopped after step {step + 1} of {steps}"
-                        + ("" if checkpoint is None else f"; {checkpoint} holds it, resume=True goes on")
-                    )
+                    kept = "" if checkpoint is None else f"; {checkpoint} holds it, resume=True goes on"
+                    raise KeyboardInterrupt(f"stopped after step {step + 1} of {steps}{kept}")
     return _finished(vit, trainer.student.vit, recipe, history)
 
 
 def _checked_grid(vit, scenes, lifted) -> tuple[int, int]:
     if not len(scenes):
         raise ValueError("There are no scenes to fine-tune on.")
-    if len(scenes) != len(lifted):
+    if isinstance(lifted, Targets):
+        if lifted.scenes is not scenes and list(lifted.scenes) != list(scenes):
+            raise ValueError("These targets were made for other scenes than the ones to fine-tune on.")
+    elif len(scenes) != len(lifted):
         raise ValueError(f"{len(scenes)} scenes but lifted features of {len(lifted)}: each scene needs its own.")
     sizes = sorted({(scene.height, scene.width) for scene in scenes})
     if len(sizes) > 1:
@@ -154,12 +155,18 @@ def _checked_grid(vit, scenes, lifted) -> tuple[int, int]:
         raise ValueError(
             f"The scenes have photos of {len(sizes)} sizes ({said}, H×W): bring them to one by scene.resized(width, height)."
         )
-    return vit.grid(*sizes[0])
+    grid = vit.grid(*sizes[0])
+    if isinstance(lifted, Targets) and (lifted.channels, lifted.grid) != (vit.channels, grid):
+        raise ValueError(
+            f"The targets are {lifted.channels} channels on {lifted.grid}, the ViT gives {vit.channels} on {grid} (h, w)."
+        )
+    return grid
 
 
-def _settings(vit, scenes, recipe, seed, dtype, shards) -> dict:
+def _settings(vit, scenes, targets, recipe, seed, dtype, shards) -> dict:
     """What must be the same for a run to be continued."""
     return recipe.settings() | {
+        "targets": [type(targets).__name__, *(one.settings for one in targets.lifted)],
         "vit": vit.fingerprint(), "scenes": [f"{s.name}, {len(s)} views of {s.height}×{s.width}" for s in scenes],
         "seed": seed, "dtype": str(dtype), "shards": shards, "processes": processes.world(),
     }  # fmt: skip

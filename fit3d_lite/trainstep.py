@@ -99,11 +99,11 @@ class Trainer:
             self.student.to_depth.weight.copy_(found[:-1].view(1, -1, 1, 1))
             self.student.to_depth.bias.copy_(found[-1])
 
-    def step(self, views: list[int], chances: list[float], rate: float, look: bool) -> dict:
+    def step(self, views: list[int], mirrored: list[bool], rate: float, look: bool) -> dict:
         """Move the weights once; the numbers of the step. ``rate`` is a factor of the learning rates."""
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * rate
-        batch = self._batch(views, [c < self.recipe.flip for c in chances])
+        batch = self._batch(views, mirrored)
         patches = batch[3].shape[1:].numel() * len(views)
         covered, patches = processes.total(batch[3].sum().item(), patches, device=self.device)
         while True:

@@ -14,6 +14,7 @@
     click.py         click a patch, see what is similar: the same, computed in the page
     flythrough.py    camera paths, and Gaussians seen along them
     movie.py         frames as GIF or MP4
+    liveplot.py      a curve that renews itself while a cell runs
     pointview.py     points to turn with the mouse
     pictures.py      a reader's own photo: from a file, an address in memory, or an upload
 
@@ -29,6 +30,7 @@ from .flythrough import between, fly, orbit, under_roof, up_of
 from .foreground import Foreground, foreground, otsu
 from .frames import Frames, frames_slider, tile
 from .judge import show_confidence, show_error, show_mistakes
+from .liveplot import LivePlot
 from .movie import find_ffmpeg, save_gif, save_mp4
 from .palette import color_depth, color_labels, color_map, color_mistakes, color_position, palette
 from .pca import Basis, pca_basis, pca_colors
@@ -38,8 +40,8 @@ from .sheet import Sheet, contact_sheet
 from .show import compare, show_depth, show_images, show_labels
 
 __all__ = [
-    "Basis", "ClickMap", "ClusterScores", "Embedding", "Foreground", "Frames", "PointView", "Sheet", "agglomerative",
-    "between", "click_similarity", "cluster_scores", "color_depth", "color_labels", "color_map", "color_mistakes",
+    "Basis", "ClickMap", "ClusterScores", "Embedding", "Foreground", "Frames", "LivePlot", "PointView", "Sheet",
+    "agglomerative",     "between", "click_similarity", "cluster_scores", "color_depth", "color_labels", "color_map", "color_mistakes",
     "color_position", "compare", "contact_sheet", "contingency", "control_features", "find_ffmpeg", "fly", "foreground",
     "frames_slider", "kmeans", "load_image", "local_noise", "match_clusters", "orbit", "otsu", "outlier_tokens",
     "palette", "pca_basis", "pca_colors", "point_view", "position_share", "save_gif", "save_mp4", "show_confidence",

@@ -1,0 +1,76 @@
+"""The fine-tuned tiny ViTs that several measurements share: trained once, kept in cache/tuned, found again.
+
+    tuned_vit("lite", seed=0)
+
+Repetition ``seed`` trains on six rooms of its own (SEEDS["finetune"]), with its own order of photos.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+
+import fit3d_lite as f3d
+from fit3d_lite.controls import BlurredFeatures, OwnFeatures, ShuffledPoses
+from fit3d_lite.history import History
+from fit3d_lite.recipes import named_recipe
+from fit3d_lite.rooms import SEEDS
+
+CACHE = Path(__file__).parents[1] / "cache" / "tuned"
+ROOMS, VIEWS, SIZE, GAUSSIANS = 6, 16, 192, 12_000
+CONTROLS = {"shuffled poses": ShuffledPoses, "blurred in 2D": BlurredFeatures, "own features": OwnFeatures}
+
+
+@functools.cache
+def original() -> f3d.ViT:
+    return f3d.load_vit("tiny", device="cpu")
+
+
+@functools.cache
+def training_scenes(seed: int, rooms: int = ROOMS) -> list[f3d.Scene]:
+    """The rooms of a repetition; up to six of them are nobody else's."""
+    first = SEEDS["finetune"].start + seed * ROOMS if rooms <= ROOMS else SEEDS["finetune"].start + 100 * (seed + 1)
+    return [f3d.room(s, VIEWS, SIZE) for s in range(first, first + rooms)]
+
+
+@functools.cache
+def training_lifted(seed: int, rooms: int = ROOMS, method: str = "mean") -> list[f3d.Lifted]:
+    """The original's features on the Gaussians of these rooms."""
+    made = []
+    for scene in training_scenes(seed, rooms):
+        cloud = f3d.Gaussians.from_depth(scene, count=GAUSSIANS)
+        feats = original().extract(scene.images, cache=CACHE / "features")
+        made.append(f3d.lift(cloud, scene.cameras, feats, method=method))
+    return made
+
+
+def tuned_vit(
+    recipe: str = "lite", seed: int = 0, control: str | None = None, rooms: int = ROOMS, method: str = "mean", **changes
+) -> f3d.ViT:
+    """The embedded tiny ViT after fine-tuning; its ``.history`` too.
+
+    Args:
+        recipe: "paper" or "lite"; ``changes`` are settings of it to change.
+        control: train towards the targets of one of ``CONTROLS`` instead.
+        rooms, method: how many rooms, lifted how.
+    """
+    settings = named_recipe(recipe, **changes).settings()
+    made = [original().fingerprint(), settings, seed, control, rooms, method, VIEWS, SIZE, GAUSSIANS]
+    name = hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16]
+    path, log = CACHE / f"{name}.safetensors", CACHE / f"{name}.jsonl"
+    if not path.is_file() or not log.is_file():
+        scenes, targets = training_scenes(seed, rooms), training_lifted(seed, rooms, method)
+        if control is not None:
+            grid = original().grid(SIZE, SIZE)
+            extra = {} if control == "shuffled poses" else {"vit": original()}
+            targets = CONTROLS[control](scenes, targets, original().channels, grid, **extra)
+        tuned = f3d.finetune(original(), scenes, targets, recipe, seed=seed, **changes)
+        tuned.history.write(log)
+        f3d.save_vit(tuned, path, dtype=torch.float32)
+    tuned = f3d.load_vit("tiny", path, device="cpu")
+    tuned.history = History.read(log)
+    return tuned
