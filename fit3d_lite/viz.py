@@ -41,10 +41,10 @@ from .show import compare, show_depth, show_images, show_labels
 
 __all__ = [
     "Basis", "ClickMap", "ClusterScores", "Embedding", "Foreground", "Frames", "LivePlot", "PointView", "Sheet",
-    "agglomerative",     "between", "click_similarity", "cluster_scores", "color_depth", "color_labels", "color_map", "color_mistakes",
-    "color_position", "compare", "contact_sheet", "contingency", "control_features", "find_ffmpeg", "fly", "foreground",
-    "frames_slider", "kmeans", "load_image", "local_noise", "match_clusters", "orbit", "otsu", "outlier_tokens",
-    "palette", "pca_basis", "pca_colors", "point_view", "position_share", "save_gif", "save_mp4", "show_confidence",
-    "show_depth", "show_embedding", "show_error", "show_images", "show_labels", "show_mistakes", "similarity", "tile",
-    "token_norms", "tsne", "under_roof", "up_of", "uploaded",
+    "agglomerative", "between", "click_similarity", "cluster_scores", "color_depth", "color_labels", "color_map",
+    "color_mistakes", "color_position", "compare", "contact_sheet", "contingency", "control_features", "find_ffmpeg",
+    "fly", "foreground", "frames_slider", "kmeans", "load_image", "local_noise", "match_clusters", "orbit", "otsu",
+    "outlier_tokens", "palette", "pca_basis", "pca_colors", "point_view", "position_share", "save_gif", "save_mp4",
+    "show_confidence", "show_depth", "show_embedding", "show_error", "show_images", "show_labels", "show_mistakes",
+    "similarity", "tile", "token_norms", "tsne", "under_roof", "up_of", "uploaded",
 ]  # fmt: skip
