@@ -115,5 +115,8 @@ class DepthHead(BinnedDepth):
         cls: Tensor,  # [B, D]
         lattice: Lattice | None = None,  # in cells of the 4h × 4w grid
     ) -> Tensor:  # [B, K, 4h, 4w], or [B, K, a, b]
-        scores = self.patch_score(feats) + self.cls_score(cls)[:, :, None, None]
-        return enlarge(scores, (FINER * feats.shape[2], FINER * feats.shape[3]), lattice)
+        size, whole_photo = (FINER * feats.shape[2], FINER * feats.shape[3]), self.cls_score(cls)[:, :, None, None]
+        if lattice is None:
+            return enlarge(self.patch_score(feats) + whole_photo, size)
+        # A lattice has fewer cells than there are patches: here it pays to choose the places first.
+        return self.patch_score(enlarge(feats, size, lattice)) + whole_photo

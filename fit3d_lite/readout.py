@@ -111,14 +111,14 @@ class DepthReadout(Readout):
                 (rows, columns), maps.shape[1:], (h, w), strict=True
             ))  # fmt: skip
             maps = maps[:, down][:, :, across]
-        if not (maps > 0).any():
-            return depths.sum() * 0  # nothing known in this batch, nothing learned
+        if (maps > 0).sum() < 2:
+            return depths.sum() * 0  # SigLoss needs a variance; a batch without one teaches nothing
         only_scale = done < training.scale_first
         return sig_loss(depths, maps, only_scale) + GRADIENT_WEIGHT * gradient_loss(depths, maps)
 
     def score(self, answers: Tensor, maps: Tensor) -> Tensor:
         counts = (maps > 0) & self.span.inside(*maps.shape[1:]).to(maps.device)
-        return depth_errors(answers.clamp(self.span.low, self.span.high), maps, counts)
+        return depth_errors(answers, maps, counts)
 
     def total(self, scores: Sequence[Tensor]) -> DepthScore:
         return DepthScore(torch.cat(list(scores)))

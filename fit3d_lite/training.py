@@ -61,8 +61,8 @@ PAPER = {
     "depth": Training(38_400, 16, 1e-4, 0.01, 12_800 / 38_400, "cosine", clip=35.0, mirror=True, scale_first=100, checks=20),
 }
 LIGHT = {
-    "segmentation": Training(300, 16, 3e-3, 1e-4, 0.05, "poly", points=24),
-    "depth": Training(300, 16, 1e-3, 0.01, 0.05, "cosine", clip=35.0, points=24, scale_first=5),
+    "segmentation": Training(150, 16, 3e-3, 1e-4, 0.05, "poly", points=24),
+    "depth": Training(150, 16, 1e-3, 0.01, 0.05, "cosine", clip=35.0, points=16, scale_first=5),
 }
 
 
