@@ -2,7 +2,7 @@
 
     tuned_vit("lite", seed=0)
 
-Repetition ``seed`` trains on six rooms of its own (SEEDS["finetune"]), with its own order of photos.
+Repetition ``seed`` trains on twelve rooms of its own (SEEDS["finetune"]), with its own order of photos.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fit3d_lite.recipes import named_recipe
 from fit3d_lite.rooms import SEEDS
 
 CACHE = Path(__file__).parents[1] / "cache" / "tuned"
-ROOMS, VIEWS, SIZE, GAUSSIANS = 6, 16, 192, 12_000
+ROOMS, VIEWS, SIZE, GAUSSIANS = 12, 16, 192, 12_000
 CONTROLS = {"shuffled poses": ShuffledPoses, "blurred in 2D": BlurredFeatures, "own features": OwnFeatures}
 
 
@@ -32,7 +32,7 @@ def original() -> f3d.ViT:
 
 @functools.cache
 def training_scenes(seed: int, rooms: int = ROOMS) -> list[f3d.Scene]:
-    """The rooms of a repetition; up to six of them are nobody else's."""
+    """The rooms of a repetition, which are nobody else's."""
     first = SEEDS["finetune"].start + seed * ROOMS if rooms <= ROOMS else SEEDS["finetune"].start + 100 * (seed + 1)
     return [f3d.room(s, VIEWS, SIZE) for s in range(first, first + rooms)]
 

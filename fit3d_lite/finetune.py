@@ -11,7 +11,6 @@ the recipe's (recipes.py). From a shell, and on several GPUs: ``python -m fit3d_
 
 from __future__ import annotations
 
-import copy
 import json
 import signal
 import threading
@@ -175,7 +174,6 @@ def _settings(vit, scenes, targets, recipe, seed, dtype, shards) -> dict:
 @torch.no_grad()
 def _finished(vit, tuned, recipe, history):
     """The trained ViT as one that can be used: LoRA merged, blended with the original, nothing frozen."""
-    tuned = copy.deepcopy(tuned)
     merge_lora(tuned.model)
     if recipe.blend:
         for mine, old in zip(tuned.model.parameters(), vit.model.parameters(), strict=True):

@@ -46,7 +46,8 @@ class History(list):
         return rows
 
     def plot(self, others: dict[str, History] | None = None, name: str = "this run"):
-        """Loss, standard-deviation ratio, cosine to the original and gradient norm over the steps, as a figure.
+        """Loss, standard-deviation ratio, cosine to the original and gradient norm over the steps: a running mean, and
+        behind it, faint, every step.
 
         Args:
             others: further runs to draw beside this one, by name.
@@ -56,7 +57,10 @@ class History(list):
         figure = Figure(figsize=(8.6, 4.6), layout="constrained")
         for ax, (column, title) in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
             for label, run in {name: self, **(others or {})}.items():
-                ax.plot(*run.column(column), label=label)
+                steps, values = run.column(column)
+                noisy = column in ("loss", "grad_norm")
+                line = ax.plot(steps, _smooth(values) if noisy else values, label=label)[0]
+                ax.plot(steps, values, color=line.get_color(), alpha=0.25, linewidth=1)
             ax.set_title(title)
             ax.set_xlabel("step")
             ax.grid(alpha=0.25)
@@ -73,3 +77,8 @@ class History(list):
             f"History({len(self)} steps: loss {self.last('loss', 10):.3f}, standard deviation "
             f"{self.last('std_ratio'):.2f} of the original's, cosine to it {self.last('cosine_to_original'):.3f})"
         )
+
+
+def _smooth(values: list[float], over: int = 8) -> list[float]:
+    """Mean of each value and up to ``over`` - 1 before it: two photos a step make a noisy loss."""
+    return [sum(values[max(0, i + 1 - over) : i + 1]) / len(values[max(0, i + 1 - over) : i + 1]) for i in range(len(values))]

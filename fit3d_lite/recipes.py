@@ -89,7 +89,7 @@ class Recipe:
 
 RECIPES = {
     "paper": Recipe(),
-    "lite": Recipe(lr=1e-4, geometry=0.3, restore_spread=True),
+    "lite": Recipe(lr=2e-4, decay=True, geometry=0.3, restore_spread=True),
 }
 
 

@@ -14,6 +14,7 @@ import torch
 import fit3d_lite as f3d
 from fit3d_lite import finetune_cli, trainstep
 from fit3d_lite.adapt import add_lora, merge_lora
+from fit3d_lite.controls import BlurredFeatures, OwnFeatures, ShuffledPoses
 from fit3d_lite.history import History
 from fit3d_lite.objective import drift, patch_terms
 from fit3d_lite.patches import patch_matrix
@@ -423,6 +424,32 @@ def test_targets_are_the_lifted_features_and_the_depth_of_the_gaussians(scenes, 
     assert Targets(scenes, lifted, 192, (6, 6), budget=10).keep == "disk" and targets.some(3) == [0, 2, 5]
 
 
+def test_controls_differ_from_the_targets_in_the_feature_alone(vit, scenes, lifted):
+    args = (scenes, lifted, 192, (6, 6))
+    right, wrong = Targets(*args), ShuffledPoses(*args)
+    own, blurred = OwnFeatures(*args, vit=vit), BlurredFeatures(*args, vit=vit)
+    assert torch.equal(wrong[5][0], right[7][0]) and torch.equal(wrong[3][0], right[1][0])  # four views: two further on
+    feats = vit.extract(scenes[1].images)[1]
+    mask = right[5][2]
+    assert torch.allclose(own[5][0], feats * mask, atol=1e-5)
+    block = feats[:, :3, 1:6]  # around row 0, column 3: the picture ends above
+    assert mask[0, 3] and torch.allclose(blurred[5][0][:, 0, 3], block.mean((1, 2)), atol=1e-5)
+    for control in (own, blurred):
+        assert all(torch.equal(a, b) for a, b in zip(control[5][1:], right[5][1:]))
+    one = scenes[0][:1]
+    with pytest.raises(ValueError, match="room 1000 .* has one view: there is no other pose"):
+        ShuffledPoses([one], lifted[:1], 192, (6, 6))[0]
+
+
+def test_ready_targets_are_taken_and_strange_ones_refused(vit, scenes, lifted, tune):
+    ready = Targets(scenes, lifted, 192, (6, 6))
+    assert torch.equal(weights(f3d.finetune(vit, scenes, ready, progress=False)), weights(tune()))
+    with pytest.raises(ValueError, match="made for other scenes"):
+        f3d.finetune(vit, scenes[:1], ready)
+    with pytest.raises(ValueError, match=r"192 channels on \(3, 3\), the ViT gives 192 on \(6, 6\)"):
+        f3d.finetune(vit, scenes, Targets(scenes, lifted, 192, (3, 3)))
+
+
 def test_learning_rate_rises_stays_and_falls():
     recipe = Recipe(warmup=3, decay=True)
     assert [recipe.lr_at(s, 10) for s in (0, 5)] == pytest.approx([0.25, 0.5])
@@ -472,7 +499,7 @@ def test_history_is_a_table_that_survives_a_cut_line(tmp_path):
     assert History.read(tmp_path / "log.jsonl") == history
     assert history.column("std_ratio") == ([1, 3], [1.0, 1.0]) and history.last("loss", 2) == pytest.approx(0.75)
     figure = history.plot({"other": history})
-    assert [ax.get_title() for ax in figure.axes][0] == "loss" and len(figure.axes[0].lines) == 2
+    assert [ax.get_title() for ax in figure.axes][0] == "loss" and len(figure.axes[0].lines) == 4  # each smoothed and raw
 
 
 # --- the command line
