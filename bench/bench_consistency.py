@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 import fit3d_lite as f3d
 from fit3d_lite.consistency import BINS, THRESHOLDS
@@ -23,6 +26,13 @@ from .tuned import tuned_vit
 ROOMS, VIEWS, SIZE = SEEDS["probe_test"][:6], 12, 192
 FRAMES = (slice(60, 72), slice(72, 84), slice(84, 94))  # of the office; the tiny ViT was trained on photos of 0 to 59
 NOISY = 0.05  # tolerance of the office's depth
+EXPOSED = (
+    "original",
+    "fine-tuned, paper recipe",
+    "fine-tuned, lite recipe",
+    "untrained ViT",
+    "mean colour of the patch",
+)
 NUMBERS = {
     "true": "raw cosine",
     "margin": "margin",
@@ -33,7 +43,9 @@ NUMBERS = {
 SALIENCY = Path(__file__).parents[2] / "shared/weights/vit_small_patch14_saliency.safetensors"
 
 
-def measure(makers: list[Maker], scenes, originals, tolerance: float, masks: bool) -> list[list[dict]]:
+def measure(
+    makers: list[Maker], scenes, originals, tolerance: float, masks: bool, probe3d: bool = True
+) -> list[list[dict]]:
     """Numbers of each seed and scene."""
     found = []
     for make in makers:
@@ -44,7 +56,8 @@ def measure(makers: list[Maker], scenes, originals, tolerance: float, masks: boo
             numbers = {t: result.recall[t] for t in THRESHOLDS} | {"result": result}
             numbers |= {"AUC": result.auc, "true": result.cosine_true, "shuffled": result.cosine_shuffled}
             numbers |= {"margin": result.margin, "soft": result.soft_error}
-            numbers["Probe3D"] = f3d.probe3d_recall(feats, scene, most=8).recall["10 quarter px"]
+            if probe3d:
+                numbers["Probe3D"] = f3d.probe3d_recall(feats, scene, most=8).recall["10 quarter px"]
             if masks:
                 numbers["masks"] = f3d.mask_propagation(feats, scene, most=30)
                 numbers["mIoU"] = numbers["masks"].miou
@@ -90,6 +103,22 @@ def angle_table(rows: dict, masks: bool) -> str:
         body.append([name, *cells, *([spread(found, miou(bin)) for bin in BINS] if masks else [])])
     heads = [f"10 px, {bin}" for bin in BINS] + [f"masks mIoU, {bin}" for bin in BINS] * masks
     return table(["features", *heads], body)
+
+
+def exposed(scenes) -> list[f3d.Scene]:
+    """The same scenes with each photo dimmed by its own factor between 1 and 1/2, as an automatic exposure would."""
+    dice = torch.Generator().manual_seed(0)
+    return [replace(s, images=s.images * (0.5 + 0.5 * torch.rand(len(s), 1, 1, 1, generator=dice))) for s in scenes]
+
+
+def exposure_table(rows: dict, dimmed: dict) -> str:
+    body = []
+    for name, found in dimmed.items():
+        same = [[seed[i] for i in range(len(found[0]))] for seed in rows[name]]
+        cells = [spread(x, mean_of(key)) for key in ("10 px", "AUC") for x in (same, found)]
+        kept = statistics.mean(by_scene(found, "10 px")) / statistics.mean(by_scene(same, "10 px"))
+        body.append([name, *cells, f"{kept:.0%}"])
+    return table(["features", "10 px", "10 px, exposed", "AUC", "AUC, exposed", "recall kept"], body)
 
 
 def block_table(scenes, office) -> tuple[str, str]:
@@ -151,22 +180,26 @@ def trap(rows: dict) -> str:
 def main() -> None:
     original = f3d.load_vit("tiny", device="cpu")
     scenes = [f3d.room(seed, VIEWS, SIZE) for seed in ROOMS]
+    dimmed = exposed(scenes[:4])
     office = []
     if all(f3d.captures.find_office(f) for f in FRAMES):
         office = [f3d.captures.office(f, SIZE) for f in FRAMES]
-    originals = [original.extract(s.images) for s in scenes], [original.extract(s.images) for s in office]
-    found: dict[str, dict] = {"rooms": {}, "office": {}}
+    feats = {name: [original.extract(s.images) for s in some]
+             for name, some in (("rooms", scenes), ("exposed", dimmed), ("office", office))}  # fmt: skip
+    found: dict[str, dict] = {"rooms": {}, "exposed": {}, "office": {}}
     for name, makers in rows().items():
-        found["rooms"][name] = measure(makers, scenes, originals[0], TOLERANCE, True)
+        found["rooms"][name] = measure(makers, scenes, feats["rooms"], TOLERANCE, True)
+        if name in EXPOSED:
+            found["exposed"][name] = measure(makers, dimmed, feats["exposed"], TOLERANCE, False, probe3d=False)
         if office:
-            found["office"][name] = measure(makers, office, originals[1], NOISY, False)
+            found["office"][name] = measure(makers, office, feats["office"], NOISY, False)
         print(name, found["rooms"][name][0][0]["result"], flush=True)
     missing = statistics.mean((s.depths == 0).float().mean().item() for s in office) if office else 0.0
     write("consistency", report(found, block_table(scenes, office), missing))
 
 
 def report(found, blocks, missing: float) -> str:
-    rooms, office = found["rooms"], found["office"]
+    rooms, dimmed, office = found["rooms"], found["exposed"], found["office"]
     results = {where: [n["result"] for n in f["original"][0]] for where, f in found.items() if f}
     pooled = {where: f3d.Consistency.pooled(r) for where, r in results.items()}
 
@@ -211,6 +244,13 @@ All rooms together: every query counts the same, and every pixel of the masks.
 {angle_table(rooms, True)}
 
 Queries: {queries("rooms")}.
+
+### When the exposure wanders
+
+The first {len(dimmed["original"][0])} of these rooms, each photo dimmed by its own factor between 1 and 1/2 before features are
+extracted. On clean renders plain colour finds points very well; an automatic exposure ends that.
+
+{exposure_table(rooms, dimmed)}
 """
     if office:
         text += f"""

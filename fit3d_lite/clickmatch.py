@@ -180,7 +180,7 @@ def show_match(scene: Scene, a: int, b: int, models: dict[str, Tensor], at: tupl
         return (col + 0.5) * scene.width / w, (row + 0.5) * scene.height / h
 
     columns = 1 + len(models)
-    figure = Figure(figsize=(width, width / columns * scene.height / scene.width + 0.25), layout="constrained")
+    figure = Figure(figsize=(width, width / columns * scene.height / scene.width + 0.35), layout="constrained")
     axes = figure.subplots(1, columns, squeeze=False)[0]
     edge = {"s": 110, "facecolors": "none", "linewidths": 2.2}
     for ax, name in zip(axes, ["", *models], strict=True):

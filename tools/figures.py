@@ -66,7 +66,30 @@ def hero_02() -> Image.Image:
     return strip([photo.permute(1, 2, 0), *panels])
 
 
-FIGURES = {"hero_00": hero_00, "hero_01": hero_01, "hero_02": hero_02}
+def hero_03() -> Image.Image:
+    """Two photos of a room that no step has seen: features before and after fine-tuning, and where they moved."""
+    room, pair = f3d.room(0, 8, 192), [1, 4]
+    before, after = (f3d.load_vit("tiny", w, device="cpu").extract(room.images) for w in ("original", "fit3d"))
+    colors = f3d.viz.pca_colors({"before": before, "after": after})
+    moved = 1 - torch.nn.functional.cosine_similarity(before, after, dim=1)
+    maps = {k: v[pair] for k, v in ({**colors, "moved, 1 − cosine": moved}).items()}
+    figure = f3d.viz.compare(room.images[pair], maps, width=9.2)
+    figure.savefig(buffer := io.BytesIO(), dpi=110)
+    return Image.open(buffer).convert("RGB")
+
+
+def hero_07() -> Image.Image:
+    """A point of one photo, and how similar each patch of another photo is to it, by the original and the 3D-aware ViT."""
+    from fit3d_lite.clickmatch import show_match
+
+    room = f3d.room(3, 12, 192)
+    models = {"original": f3d.load_vit("tiny"), "3D-aware": f3d.load_vit("tiny", "fit3d")}
+    figure = show_match(room, 2, 6, {name: vit.extract(room.images) for name, vit in models.items()}, (15, 11))
+    figure.savefig(buffer := io.BytesIO(), dpi=110)
+    return Image.open(buffer).convert("RGB")
+
+
+FIGURES = {"hero_00": hero_00, "hero_01": hero_01, "hero_02": hero_02, "hero_03": hero_03, "hero_07": hero_07}
 
 
 def main(names: list[str]) -> int:
