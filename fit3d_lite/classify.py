@@ -15,11 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .assembly import Assembly
+from .featurestore import FeatureStore
 from .metrics import confusion_matrix
 
 __all__ = ["Classification", "classify", "photo_vectors"]
 
 TEMPERATURE = 0.07
+AT_ONCE = 64  # photos
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,30 @@ def photo_vectors(
     images: Tensor,  # [V, 3, H, W] in 0..1
     token: str = "cls",
     cache=None,
-) -> Tensor:  # [V, C]
-    """The CLS token of each photo, or with ``token="mean"`` the mean of its patches, after the last norm."""
+) -> Tensor:  # [V, C] float32 on the CPU
+    """The CLS token of each photo, or with ``token="mean"`` the mean of its patches, after the last norm. ``cache`` is
+    the folder of a FeatureStore, which the probes share."""
     if token not in ("cls", "mean"):
         raise ValueError(f"token must be 'cls' or 'mean', got {token!r}.")
-    options = {"cache": cache} if cache is not None else {}
-    if token == "mean":
-        return vit.extract(images, **options).mean((2, 3))
-    return vit.extract(images, cls=True, **options)[1]
+    store = FeatureStore(Assembly(vit), Images(images), cache=cache)
+    found = []
+    for start in range(0, len(images), AT_ONCE):
+        levels, cls = store.batch(range(start, min(start + AT_ONCE, len(images))), norm=True)
+        found.append((cls if token == "cls" else levels[0][0].mean((2, 3))).cpu())
+    return torch.cat(found)
+
+
+class Images:
+    """A tensor of images as a FeatureStore reads photos."""
+
+    def __init__(self, images: Tensor):
+        self._images, (self.height, self.width) = images, images.shape[-2:]
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def images(self, indices) -> Tensor:
+        return self._images[list(indices)]
 
 
 def classify(
@@ -68,7 +87,7 @@ def classify(
         method: "knn" or "linear" (logistic regression on standardised channels).
         token: "cls" or "mean".
         k: neighbours that vote; never more than there are photos.
-        cache: folder of features, as in ``ViT.extract``.
+        cache: folder where features are kept and found again, the probes' own.
 
     Raises ValueError for an unknown method or token, photos and classes that do not pair up, fewer than two classes,
     and a test class that never occurs in training.
@@ -84,7 +103,7 @@ def classify(
         raise ValueError("All training photos are of one class, so there is nothing to tell apart.")
     if unseen := sorted(set(truth.tolist()) - set(classes.tolist())):
         raise ValueError(f"Class {unseen[0]} of the test set never occurs in training.")
-    x, y = (torch.cat([photo_vectors(v, i, token, cache) for v in vits], 1).cpu().numpy() for i in (seen, asked))
+    x, y = (torch.cat([photo_vectors(v, i, token, cache) for v in vits], 1).numpy() for i in (seen, asked))
     guess = torch.from_numpy(_fitted(method, x, classes, k).predict(y)).long()
     known = torch.from_numpy(truth).long()
     chance = known.bincount().max().item() / len(known)

@@ -23,6 +23,7 @@ import torch
 
 from .assembly import Assembly
 from .depth_span import DepthSpan, span_of
+from .dpt import WIDTH
 from .featurestore import MEMORY, FeatureStore
 from .labelled import LabelledPhotos
 from .probe_result import DepthResult, SegmentationResult
@@ -41,6 +42,7 @@ def probe_segmentation(
     validation=None,
     *,
     head: str = "linear",
+    width: int = WIDTH,
     training: str | Training = "light",
     seed: int = 0,
     name: str | None = None,
@@ -56,7 +58,8 @@ def probe_segmentation(
         features: a ViT, a list of ViTs (concatenated), or an Assembly.
         train, test, validation: lists of Scenes, or data sets of labelled photos as labelled.py describes them. With a
             validation set the best head of the training is kept, else the last. The test set chooses nothing.
-        head: "linear" (batch normalisation and a 1×1 convolution on the last block) or "dpt" (see dpt.py).
+        head: "linear" (batch normalisation and a 1×1 convolution on the last block) or "dpt" (see dpt.py), whose decoder
+            has ``width`` channels.
         training: "light" (seconds on a CPU), "paper", or a Training; ``changes`` replace single fields of it, such as
             ``steps=1000`` or ``rate=1e-3``. The warm-up is a share of the steps and moves with them.
         seed: of the head's first weights and of the order of the photos; equal seeds give equal results on a CPU.
@@ -72,8 +75,8 @@ def probe_segmentation(
     what LabelledPhotos refuses (an empty set, several sizes, labels outside the classes, no labelled pixel); classes
     that differ between the sets. Warns when photos of the test set are in the training set.
     """
-    options = dict(head=head, seed=seed, name=name, on_step=on_step, cache=cache, memory=memory, flip_test=flip_test)
-    settings = training_of("segmentation", training, changes)
+    options = dict(head=head, width=width, seed=seed, name=name, on_step=on_step, cache=cache, memory=memory, flip_test=flip_test)
+    settings = training_of("segmentation", head, training, changes)
     return _probe("segmentation", features, (train, test, validation), settings, None, 0, **options)
 
 
@@ -86,6 +89,7 @@ def probe_depth(
     span: str | DepthSpan = "rooms",
     bins: int = 256,
     head: str = "linear",
+    width: int = WIDTH,
     training: str | Training = "light",
     seed: int = 0,
     name: str | None = None,
@@ -106,19 +110,19 @@ def probe_depth(
     Returns a DepthResult. Raises as :func:`probe_segmentation`, and for depths that look like millimetres, a set
     without a depth in the span, and photos that are not the whole frames that the span's crop is for.
     """
-    options = dict(head=head, seed=seed, name=name, on_step=on_step, cache=cache, memory=memory, flip_test=flip_test)
+    options = dict(head=head, width=width, seed=seed, name=name, on_step=on_step, cache=cache, memory=memory, flip_test=flip_test)
     if bins < 2:
         raise ValueError(f"Depth needs at least 2 bins, got {bins}.")
-    settings = training_of("depth", training, changes)
+    settings = training_of("depth", head, training, changes)
     return _probe("depth", features, (train, test, validation), settings, span_of(span), bins, **options)
 
 
-def _probe(task, features, data, training, span, bins, *, head, seed, name, on_step, cache, memory, flip_test):
+def _probe(task, features, data, training, span, bins, *, head, width, seed, name, on_step, cache, memory, flip_test):
     if head not in LEVELS:
         raise ValueError(f"head must be 'linear' or 'dpt', got {head!r}.")
     assembly = features if isinstance(features, Assembly) else Assembly(features)
     sets = _read_sets(task, data, span, memory)
-    plan = {"task": task, "head": head, "way": assembly.way, "widths": assembly.widths}
+    plan = {"task": task, "head": head, "way": assembly.way, "widths": assembly.widths, "width": width}
     if task == "segmentation":
         plan |= {"classes": sets["train"].classes}
     else:

@@ -50,8 +50,10 @@ class SegmentationReadout(Readout):
     task, norm, larger_is_better = "segmentation", True, True
 
     def _head(self, channels) -> nn.Module:
-        make = SegmentationHead if self.levels == 1 else DPTSegmentationHead
-        return make(channels, len(self.plan["classes"]))
+        classes = len(self.plan["classes"])
+        if self.levels == 1:
+            return SegmentationHead(channels, classes)
+        return DPTSegmentationHead(channels, classes, self.plan["width"])
 
     def answer(self, levels, cls, size: tuple[int, int]) -> Tensor:  # probabilities [B, M, H, W]
         return enlarge(self.head(self.combined(levels)), size).softmax(1)
@@ -88,8 +90,8 @@ class DepthReadout(Readout):
         super().__init__(plan)
 
     def _head(self, channels) -> nn.Module:
-        make = DepthHead if self.levels == 1 else DPTDepthHead
-        return make(channels, self.plan["cls_width"], self.span.low, self.span.high, self.plan["bins"])
+        rest = self.plan["cls_width"], self.span.low, self.span.high, self.plan["bins"]
+        return DepthHead(channels, *rest) if self.levels == 1 else DPTDepthHead(channels, *rest, self.plan["width"])
 
     def answer(self, levels, cls, size: tuple[int, int]) -> Tensor:  # metres [B, H, W]
         return enlarge(self.head(self.combined(levels), cls)[:, None], size)[:, 0]

@@ -97,7 +97,7 @@ def test_kept_tokens_give_both_probes_what_the_vit_gives(tiny):
         for found, wanted in zip(levels, expected, strict=True):
             assert_close(found[0], wanted, atol=0.02, rtol=2e-3)
             assert_close(found[1], RawPixels(8).extract(photos.pixels[[2, 0]]), atol=2e-3, rtol=1e-3)
-        assert_close(cls, tiny.extract(photos.pixels[[2, 0]], norm=False, cls=True)[1], atol=0.02, rtol=2e-3)
+        assert_close(cls, tiny.extract(photos.pixels[[2, 0]], norm=norm, cls=True)[1], atol=0.02, rtol=2e-3)
 
 
 def test_disk_and_memory_give_the_same_bits_and_nothing_is_left_behind():

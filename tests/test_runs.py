@@ -8,7 +8,8 @@ import pytest
 import torch
 from scipy.stats import ttest_rel
 
-from fit3d_lite import RawPixels, classify, over_seeds, paired
+from fit3d_lite import RawPixels, classify, load_vit, over_seeds, paired
+from fit3d_lite.classify import photo_vectors
 
 
 def test_runs_give_mean_and_spread():
@@ -50,7 +51,8 @@ def photos(count, seed, noise=0.15):
 def test_neighbours_vote_by_cosine():
     train, test = photos(40, 0, 0.6), photos(30, 1, 0.6)
     found = classify(RawPixels(8), train, test, k=5)
-    x, y = (torch.nn.functional.normalize(RawPixels(8).extract(images).flatten(1), dim=1) for images in (train[0], test[0]))
+    vectors = (RawPixels(8).extract(images).flatten(1).half().float() for images in (train[0], test[0]))
+    x, y = (torch.nn.functional.normalize(v, dim=1) for v in vectors)
     guess = []
     for row in y @ x.T:
         votes = torch.zeros(3)
@@ -61,6 +63,13 @@ def test_neighbours_vote_by_cosine():
     assert found.accuracy == pytest.approx(np.mean(np.array(guess) == test[1]))
     assert found.chance == pytest.approx(np.bincount(test[1]).max() / 30)
     assert found.confusion.sum() == 30 and found.confusion.trace() == found.accuracy * 30
+
+
+def test_a_photos_vector_is_its_normed_cls_token_or_mean_patch():
+    vit, images = load_vit("tiny", "random", device="cpu"), torch.rand(3, 3, 24, 32)
+    feats, cls = vit.extract(images, cls=True)
+    torch.testing.assert_close(photo_vectors(vit, images), cls, atol=0.02, rtol=2e-3)
+    torch.testing.assert_close(photo_vectors(vit, images, "mean"), feats.mean((2, 3)), atol=0.02, rtol=2e-3)
 
 
 @pytest.mark.parametrize("method", ["knn", "linear"])

@@ -31,11 +31,11 @@ def test_the_rate_rises_then_falls_as_torchs_schedules_do():
 
 
 def test_warm_up_scales_with_the_steps():
-    short = training_of("segmentation", "paper", {"steps": 400})
+    short = training_of("segmentation", "linear", "paper", {"steps": 400})
     assert short.rate_at(20) == pytest.approx(PAPER["segmentation"].rate_at(2_000))
-    assert training_of("depth", "light", {}) == LIGHT["depth"]
+    assert training_of("depth", "linear", "light", {}) == LIGHT["depth"]
     mine = Training(3, 2, 0.1, 0.0, 0.0, "poly")
-    assert training_of("depth", mine, {"batch": 5}).batch == 5
+    assert training_of("depth", "linear", mine, {"batch": 5}).batch == 5
 
 
 def test_the_loop_is_adamw_with_clipping_and_decay_written_out():
