@@ -24,7 +24,7 @@ Maker = Callable[[f3d.Scene, Tensor], Tensor]  # a scene and the original's feat
 
 def rows() -> dict[str, list[Maker]]:
     """Name of a row to one way, or one for each seed, of making its features."""
-    tuned = {name: [of_vit(tuned_vit(name, seed)) for seed in TUNING] for name in ("paper", "lite")}
+    tuned = {name: [remembered(of_vit(tuned_vit(name, seed))) for seed in TUNING] for name in ("paper", "lite")}
     return {
         "original": [lambda scene, feats: feats],
         "fine-tuned, paper recipe": tuned["paper"],
@@ -42,14 +42,19 @@ def rows() -> dict[str, list[Maker]]:
 
 
 def of_vit(vit) -> Maker:
+    return lambda scene, feats: vit.extract(scene.images)
+
+
+def remembered(make: Maker) -> Maker:
+    """Two rows show the fine-tuned features; scenes live as long as the measurement."""
     known = {}
 
-    def make(scene, feats):
+    def again(scene, feats):
         if id(scene) not in known:
-            known[id(scene)] = vit.extract(scene.images)
+            known[id(scene)] = make(scene, feats)
         return known[id(scene)]
 
-    return make
+    return again
 
 
 def beside_original(own: Maker) -> Maker:
