@@ -138,8 +138,9 @@ def report(linear, dpt, whole, chance, seconds) -> str:
     return f"""# What heads read from frozen features, on rooms that none of them has seen
 
 {RUNS} seeds. Each has its own rooms ({train} to train on, {val} to choose the best head of the training, {test} to test;
-{VIEWS} views of {SIZE}² each), its own fine-tuned and untrained ViTs, and its own head. Mean ± standard deviation over seeds; most of
-that spread is the rooms, which all rows of a seed share, so rows are compared by their differences, below.
+{VIEWS} views of {SIZE}² each), its own fine-tuned and untrained ViTs, and its own head.
+Mean ± standard deviation over seeds; most of that spread is the rooms, which all rows of a seed share, so rows are
+compared by their differences, below.
 Heads and losses are the paper's, trained by the light settings; seconds on one thread.
 
 ## Linear heads
@@ -183,13 +184,13 @@ def differences(linear) -> str:
         lines.append(line)
     count = len(judged) * len(pairs)
     words = [
-        f"- {subject}, against {other}: " + "; ".join(f"{verdict}: {', '.join(names)}" for verdict, names in kinds.items()) + "."
+        f"- {subject}, against {other}: " + "; ".join(f"{verdict}: {' · '.join(names)}" for verdict, names in kinds.items()) + "."
         for (subject, other), kinds in said.items()
     ]
     return (
         table(["features", "minus", "mIoU", "RMSE, m"], lines)
-        + f"\n\nMean difference ± half the width of its 95 % interval, from a paired t-test over {RUNS} seeds. Better and worse below\n"
-        "mean that the interval leaves out 0.\n\n"
+        + f"\n\nMean difference ± half the width of its 95 % interval, from a paired t-test over {RUNS} seeds.\n"
+        "Better and worse below mean that the interval leaves out 0.\n\n"
         + "\n".join(words)
         + f"\n\nOf {count} comparisons about {0.05 * count:.0f} would come out as significant by chance alone."
     )
@@ -217,10 +218,12 @@ def whole_photos(whole, chance) -> str:
     rows.append(["always the most frequent", *(f"{statistics.mean(chance[task]):.3f}" for task, _ in keys)])
     verdicts = [f"{task} ({METHODS[m]}) {paired(whole[ORIGINAL][task, m], whole[LITE][task, m])}" for task, m in keys]
     return (
-        "Accuracy from one vector a photo: the CLS token (raw RGB: the mean patch).\n"
-        f"*Which room*: {sum(ROOMS.values())} rooms; {VIEWS} views of each are known and {ASKED} from elsewhere in it are asked for. The colours\n"
-        "of a room help, as the row of raw RGB shows.\n*Largest piece*: which class covers most of the photo, walls, floors, ceilings, windows and doors\n"
-        "aside, in rooms not seen in training. k-NN with 10 neighbours, and logistic regression.\n\n"
+        "Accuracy from one vector a photo, the CLS token (raw RGB: the mean patch), by k-NN with 10 neighbours and by\n"
+        "logistic regression.\n"
+        f"*Which room*: {VIEWS} views of each of {sum(ROOMS.values())} rooms are known and {ASKED} from elsewhere in it are asked for.\n"
+        "The colours of a room help, as the row of raw RGB shows.\n"
+        "*Largest piece*: which class covers most of the photo, walls, floors, ceilings, windows and doors aside, in rooms\n"
+        "not seen in training.\n\n"
         + table(["features", *(f"{task}, {METHODS[m]}" for task, m in keys)], rows)
         + f"\n\n{LITE} minus {ORIGINAL}: {'; '.join(verdicts)}."
     )
