@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 
 import torch
 import torch.nn.functional as F
@@ -182,28 +183,24 @@ def show_match(scene: Scene, a: int, b: int, models: dict[str, Tensor], at: tupl
     columns = 1 + len(models)
     figure = Figure(figsize=(width, width / columns * scene.height / scene.width + 0.35), layout="constrained")
     axes = figure.subplots(1, columns, squeeze=False)[0]
-    edge = {"s": 110, "facecolors": "none", "linewidths": 2.2}
     for ax, name in zip(axes, ["", *models], strict=True):
         view = b if name else a
         ax.imshow(scene.images[view].movedim(0, -1).cpu().numpy(), interpolation="bilinear")
         ax.set(xticks=[], yticks=[], title=f"view {a}: the point asked for")
         ax.spines[:].set_visible(False)
-        spot = middle(*at) if not name else truth
-        if name:
-            similarity, best = match_patch(models[name], a, b, at)
-            extent = (0, scene.width, scene.height, 0)
-            ax.imshow(similarity.cpu().numpy(), extent=extent, alpha=0.55, cmap="viridis", interpolation="nearest")
-            found = middle(*best)
-            ax.scatter(*found, s=60, marker="s", color="#D55E00", edgecolors="white", linewidths=1.5)
-            off = (
-                ""
-                if truth is None
-                else f"{((found[0] - truth[0]) ** 2 + (found[1] - truth[1]) ** 2) ** 0.5:.0f} px off"
-            )
-            ax.set_title(f"{name}: {off or 'not in view'}")
+        spot = truth if name else middle(*at)
         if spot is not None:
-            ax.scatter(*spot, edgecolors="black", **(edge | {"linewidths": 5}))
-            ax.scatter(*spot, edgecolors="white", **edge)
+            for color, line in (("black", 5), ("white", 2.2)):  # seen on any ground
+                ax.scatter(*spot, s=110, facecolors="none", edgecolors=color, linewidths=line)
+        if not name:
+            continue
+        similarity, best = match_patch(models[name], a, b, at)
+        extent = (0, scene.width, scene.height, 0)
+        ax.imshow(similarity.cpu().numpy(), extent=extent, alpha=0.55, cmap="viridis", interpolation="nearest")
+        found = middle(*best)
+        ax.scatter(*found, s=45, marker="s", color="#D55E00", edgecolors="white", linewidths=1.5)
+        off = "not in view" if truth is None else f"{math.dist(found, truth):.0f} px off"
+        ax.set_title(f"{name}: {off}")
     return figure
 
 
