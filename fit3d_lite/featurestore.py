@@ -61,7 +61,7 @@ def assembled(
         layer = getattr(vit.model, "norm", None) if norm else None
         if layer is not None:
             with torch.no_grad():
-                maps = {n: layer(m.movedim(1, -1)).movedim(-1, 1) for n, m in maps.items()}
+                maps = {n: layer(m.movedim(1, -1).to(vit.mean.dtype)).movedim(-1, 1).float() for n, m in maps.items()}
         ready[fingerprint] = maps
     first = ready[assembly.fingerprints[0]]
     levels = [[ready[f][str(level)] for f in assembly.fingerprints] for level in range(len(first) - 1)]

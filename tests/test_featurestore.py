@@ -100,6 +100,12 @@ def test_kept_tokens_give_both_probes_what_the_vit_gives(tiny):
         assert_close(cls, tiny.extract(photos.pixels[[2, 0]], norm=norm, cls=True)[1], atol=0.02, rtol=2e-3)
 
 
+def test_a_vit_in_half_precision_can_be_probed():
+    vit = load_vit("tiny", "random", device="cpu", dtype=torch.bfloat16)
+    levels, cls = FeatureStore(Assembly(vit), Photos(2)).batch([0, 1], norm=True)
+    assert levels[0][0].dtype == cls.dtype == torch.float32 and levels[0][0].std() > 0.5
+
+
 def test_disk_and_memory_give_the_same_bits_and_nothing_is_left_behind():
     photos, assembly = Photos(CHUNK + 3), Assembly(RawPixels(8))
     held = FeatureStore(assembly, photos, mirrored=True)
