@@ -220,7 +220,7 @@ def whole_photos(whole, chance) -> str:
     return (
         "Accuracy from one vector a photo, the CLS token (raw RGB: the mean patch), by k-NN with 10 neighbours and by\n"
         "logistic regression.\n"
-        f"*Which room*: of {sum(ROOMS.values())} rooms {VIEWS} views each are known, and {ASKED} from elsewhere in them asked for.\n"
+        f"*Which room*: of {sum(ROOMS.values())} rooms {VIEWS} views each are known; {ASKED} from elsewhere in them are asked.\n"
         "The colours of a room help, as the row of raw RGB shows.\n"
         "*Largest piece*: which class covers most of the photo, walls, floors, ceilings, windows and doors aside, in rooms\n"
         "not seen in training.\n\n"

@@ -51,10 +51,12 @@ def table(header: list[str], rows: list[list]) -> str:
     return "\n".join(lines + ["| " + " | ".join(str(c) for c in row) + " |" for row in rows])
 
 
-def write(topic: str, text: str) -> None:
-    """Print ``text`` and keep it as bench/RESULTS_<topic>.md, with the machine it was measured on."""
+def write(topic: str, text: str, command: str = "") -> None:
+    """Print ``text`` and keep it as bench/RESULTS_<topic>.md, with the machine it was measured on and the command."""
+    command = command or f"make bench ONLY={topic}"
+    gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
     text = (
-        f"{text.rstrip()}\n\nMade by `make bench ONLY={topic}` on {platform.machine()}, {torch.get_num_threads()} CPU threads, "
+        f"{text.rstrip()}\n\nMade by `{command}` on {platform.machine()}, {torch.get_num_threads()} CPU threads, {gpu}"
         f"torch {torch.__version__.split('+')[0]}, Python {platform.python_version()}. "
         "Shared machines are noisy: ratios within one run mean more than seconds.\n"
     )

@@ -20,6 +20,7 @@ from .finer import features_finer
 from .finetune import finetune
 from .gaussians import Gaussians
 from .history import History
+from .labelled import LabelledPhotos
 from .lift import lift
 from .lifted import Lifted
 from .patches import patch_matrix
@@ -48,8 +49,8 @@ _LATE = {"ViT": "vit", "load_vit": "vit", "save_vit": "vit", "save_checkpoint": 
 
 __all__ = [
     "ArtifactMismatch", "Assembly", "Camera", "Consistency", "DepthSpan", "DownloadError", "Gaussians", "History",
-    "Lifted", "RECIPES", "RawPixels", "Recipe", "Row", "Run", "Scene", "Training", "ViT", "View", "asset",
-    "captures", "card", "check", "check_close", "classify", "consistency", "consistency_by_block",
+    "LabelledPhotos", "Lifted", "RECIPES", "RawPixels", "Recipe", "Row", "Run", "Scene", "Training", "ViT", "View",
+    "asset", "captures", "card", "check", "check_close", "classify", "consistency", "consistency_by_block",
     "cross_view_cosine", "exercise", "features_finer", "fetch", "fetch_many", "finetune", "fit", "lift", "load_ply",
     "load_probe", "load_vit", "mask_propagation", "over_seeds", "paired", "patch_matrix", "photo_psnr", "predict",
     "probe3d_recall", "probe_depth", "probe_segmentation", "project", "psnr", "quick_probe", "render", "reveal",

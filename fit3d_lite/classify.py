@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .assembly import Assembly
 from .featurestore import FeatureStore
+from .labelled import digest_of
 from .metrics import confusion_matrix
 
 __all__ = ["Classification", "classify", "photo_vectors"]
@@ -62,6 +63,7 @@ class Images:
 
     def __init__(self, images: Tensor):
         self._images, (self.height, self.width) = images, images.shape[-2:]
+        self.digests = [digest_of(image) for image in images]
 
     def __len__(self) -> int:
         return len(self._images)

@@ -9,6 +9,7 @@ serves both.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import tempfile
 from pathlib import Path
@@ -21,7 +22,6 @@ from tqdm import tqdm
 
 from .assembly import Assembly, levels_of
 from .environment import best_dtype
-from .extract import raw_bytes
 from .files import replace_when_whole
 
 __all__ = ["FeatureStore", "assembled", "tokens_of"]
@@ -68,11 +68,25 @@ def assembled(
     return levels, first["cls"]
 
 
+class Chunk:
+    """A few photos, which are read only if their features are not there yet."""
+
+    def __init__(self, photos, numbers: range):
+        self.photos, self.numbers = photos, numbers
+        size = (photos.height, photos.width)
+        self.digest = hashlib.sha256(f"{size} {[photos.digests[i] for i in numbers]}".encode()).hexdigest()
+
+    @functools.cached_property
+    def images(self) -> Tensor:
+        return self.photos.images(self.numbers)
+
+
 class FeatureStore:
     """The features of one data set, read in batches.
 
     Args:
-        photos: has a length, ``height``, ``width`` and ``images(indices)`` [B, 3, H, W]; read one chunk at a time.
+        photos: has a length, ``height``, ``width``, ``digests`` (a hash of each photo) and ``images(indices)``
+            [B, 3, H, W], which is asked for one chunk at a time, and only for features that are not in ``cache``.
         levels: how many blocks a head reads, 1 or 4.
         mirrored: also keep the features of the mirrored photos.
         cache: folder of the files, which stay there; without it nothing is left on disk.
@@ -101,13 +115,11 @@ class FeatureStore:
 
         with tqdm(total=len(photos), desc="features", unit="photo", delay=3.0, mininterval=1.0) as bar:
             for start in range(0, len(photos), CHUNK):
-                images = photos.images(range(start, min(start + CHUNK, len(photos))))
+                chunk = Chunk(photos, range(start, min(start + CHUNK, len(photos))))
                 for side in sides:
-                    seen = images.flip(-1) if side else images
-                    photos_hash = hashlib.sha256(raw_bytes(seen)).hexdigest()
                     for fingerprint, vit in assembly.distinct.items():
-                        self._take(vit, (fingerprint, side), start, seen, photos_hash, levels, cache)
-                bar.update(len(images))
+                        self._take(vit, (fingerprint, side), chunk, levels, cache)
+                bar.update(len(chunk.numbers))
 
     def __len__(self) -> int:
         return self._count
@@ -119,25 +131,25 @@ class FeatureStore:
         tokens = {fingerprint: read((fingerprint, mirrored), indices) for fingerprint in self.assembly.distinct}
         return assembled(self.assembly, tokens, norm)
 
-    def _take(self, vit, which, start, images, photos_hash, levels, cache) -> None:
+    def _take(self, vit, which, chunk: Chunk, levels, cache) -> None:
         """Find or make one chunk of one ViT, and keep it where it belongs."""
         tokens = path = None
         if cache is not None:
-            key = f"{which[0]} {photos_hash} {tuple(images.shape)} {levels} {best_dtype(self.assembly.device)}"
+            key = f"{which} {chunk.digest} {levels} {best_dtype(self.assembly.device)}"
             path = Path(cache) / f"tokens-{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
             tokens = _read(path)
         if tokens is None:
-            tokens = tokens_of(vit, images, levels)
+            tokens = tokens_of(vit, chunk.images.flip(-1) if which[1] else chunk.images, levels)
             if path is not None:
                 with replace_when_whole(path) as partial:
                     safetensors.torch.save_file(tokens, partial)
         if self.on_disk:
-            self._files[*which, start // CHUNK] = path
+            self._files[*which, chunk.numbers[0] // CHUNK] = path
             return
         if which not in self._whole:
             self._whole[which] = {n: t.new_empty(self._count, *t.shape[1:]) for n, t in tokens.items()}
         for name, tensor in tokens.items():
-            self._whole[which][name][start : start + len(tensor)] = tensor
+            self._whole[which][name][chunk.numbers.start : chunk.numbers.stop] = tensor
 
     def _from_memory(self, which, indices) -> Tokens:
         return {name: tensor[indices] for name, tensor in self._whole[which].items()}

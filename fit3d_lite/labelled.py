@@ -23,7 +23,10 @@ FIELD = {"segmentation": "label", "depth": "depth"}
 
 
 class LabelledPhotos:
-    """One data set seen as numbered photos with a label map or a depth map each.
+    """One data set seen as numbered photos with a label map or a depth map each, all of it checked.
+
+    Probes make it of the data sets they are given. Of a large set on disk make it once and give it to every probe, so
+    that it is read and checked once.
 
     Attributes:
         classes: names of the classes; empty for depth.
@@ -99,7 +102,7 @@ class LabelledPhotos:
                 raise ValueError(f"Photo {i} of the {self.what}: {error}") from None
             small = self._kept(target)
             known += int((small != (IGNORE if self.task == "segmentation" else 0)).sum())
-            self.digests.append(hashlib.sha256(raw_bytes(image)).hexdigest()[:32])
+            self.digests.append(digest_of(image))
             if small.numel() * small.element_size() * len(self) <= memory:
                 kept.append(small)
         if not known:
@@ -127,6 +130,11 @@ class LabelledPhotos:
             _check_labels(target, self.classes)
         else:
             _check_depths(target)
+
+
+def digest_of(image: Tensor) -> str:  # [3, H, W]
+    """A hash by which the same photo is known again."""
+    return hashlib.sha256(raw_bytes(image)).hexdigest()[:32]
 
 
 def _numbered(data, what: str) -> tuple[object, list[tuple[int, int | None]]]:

@@ -56,8 +56,9 @@ def probe_segmentation(
 
     Args:
         features: a ViT, a list of ViTs (concatenated), or an Assembly.
-        train, test, validation: lists of Scenes, or data sets of labelled photos as labelled.py describes them. With a
-            validation set the best head of the training is kept, else the last. The test set chooses nothing.
+        train, test, validation: lists of Scenes, or data sets of labelled photos as labelled.py describes them, or a
+            LabelledPhotos. With a validation set the best head of the training is kept, else the last. The test set
+            chooses nothing.
         head: "linear" (batch normalisation and a 1×1 convolution on the last block) or "dpt" (see dpt.py), whose decoder
             has ``width`` channels.
         training: "light" (seconds on a CPU), "paper", or a Training; ``changes`` replace single fields of it, such as
@@ -164,7 +165,11 @@ def _read_sets(task, data, span, memory) -> dict[str, LabelledPhotos]:
     limits = None if span is None else (span.low, span.high)
     sets = {}
     for part, what, given in zip(("train", "test", "validation"), ("training", "test", "validation"), data, strict=True):
-        if given is not None:
+        if isinstance(given, LabelledPhotos):
+            if (given.task, given.span) != (task, limits):
+                raise ValueError(f"The {what} set was read for {given.task} in {given.span}, not for {task} in {limits}.")
+            sets[part] = given
+        elif given is not None:
             sets[part] = LabelledPhotos(given, task, f"{what} set", limits, memory)
     first = sets["train"].classes
     for photos in sets.values():

@@ -60,7 +60,9 @@ class Result:
     def measure(self, data, flip: bool = False) -> SegmentationScore | DepthScore:
         """The score on another data set: one from elsewhere, or the training set. Raises ValueError as the probe."""
         span = getattr(self.readout, "span", None)
-        photos = LabelledPhotos(data, self.readout.task, "data set", span and (span.low, span.high))
+        photos = data
+        if not isinstance(data, LabelledPhotos):
+            photos = LabelledPhotos(data, self.readout.task, "data set", span and (span.low, span.high))
         if photos.classes != tuple(self.readout.plan.get("classes", ())):
             raise ValueError(f"The data set has the classes {photos.classes}; {self.name} learned others.")
         parts = []

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from fit3d_lite import Assembly, RawPixels, load_vit
 from fit3d_lite.assembly import Combine, levels_of
 from fit3d_lite.featurestore import CHUNK, FeatureStore, tokens_of
+from fit3d_lite.labelled import digest_of
 
 
 class Photos:
@@ -18,11 +19,17 @@ class Photos:
     def __init__(self, count, size=32):
         self.pixels = torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(1))
         self.height = self.width = size
+        self.read = 0
+
+    @property
+    def digests(self):
+        return [digest_of(image) for image in self.pixels]
 
     def __len__(self):
         return len(self.pixels)
 
     def images(self, indices):
+        self.read += len(indices)
         return self.pixels[list(indices)]
 
 
@@ -128,7 +135,7 @@ def test_a_vit_runs_once_over_each_photo_and_never_again_with_a_cache(tmp_path):
     first = FeatureStore(Assembly([raw, raw]), photos, cache=tmp_path)
     assert raw.seen == len(photos)
     again = FeatureStore(Assembly([raw]), photos, cache=tmp_path)
-    assert raw.seen == len(photos)
+    assert raw.seen == photos.read == len(photos)
     assert torch.equal(first.batch([5], False)[0][0][1], again.batch([5], False)[0][0][0])
     # Other levels, the mirror image and another photo are something else.
     FeatureStore(Assembly([raw]), photos, levels=4, cache=tmp_path)

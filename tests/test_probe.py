@@ -202,6 +202,12 @@ def test_every_data_set_form_gives_the_same_probe():
     for form in ("pair", "photo"):
         assert str(segment(train=Lazy(form)).score) == str(expected.score)
     assert str(segment(train=Lazy("pair"), test=TEST[0]).score) == str(expected.score)  # one Scene is a data set too
+    once = Lazy("pair")
+    read = LabelledPhotos(once, "segmentation")
+    assert str(segment(train=read).score) == str(expected.score)
+    assert once.reads < 30, "photos that were read and checked are read again for their features alone"
+    with pytest.raises(ValueError, match=r"was read for segmentation in None, not for depth in \(0.5, 5.0\)"):
+        deepen(train=read)
     streamed = Lazy("photo")
     assert str(segment(train=streamed, memory=100).score) == str(expected.score)
     assert streamed.reads > 40 * 4, "nothing may be kept beyond the memory that was granted"
