@@ -113,7 +113,7 @@ class FeatureStore:
         self._files: dict[tuple, Path] = {}  # by fingerprint, side and chunk
         self._whole: dict[tuple, Tokens] = {}  # by fingerprint and side
 
-        with tqdm(total=len(photos), desc="features", unit="photo", delay=3.0, mininterval=1.0) as bar:
+        with tqdm(total=len(photos), desc="features", unit="photo", delay=5.0, mininterval=1.0) as bar:
             for start in range(0, len(photos), CHUNK):
                 chunk = Chunk(photos, range(start, min(start + CHUNK, len(photos))))
                 for side in sides:

@@ -93,7 +93,7 @@ class LabelledPhotos:
     def _read_all(self, memory: float) -> None:
         """One pass over everything: each photo is checked, its hash taken, its map kept while maps fit the memory."""
         self.digests, kept, known = [], [], 0
-        bar = tqdm(range(len(self)), desc=f"reading the {self.what}", unit="photo", delay=2.0)
+        bar = tqdm(range(len(self)), desc=f"reading the {self.what}", unit="photo", delay=5.0)
         for i in bar:
             image, target = self._item(i)
             try:

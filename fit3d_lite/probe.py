@@ -18,6 +18,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 
 import torch
 
@@ -26,13 +27,11 @@ from .depth_span import DepthSpan, span_of
 from .dpt import WIDTH
 from .featurestore import MEMORY, FeatureStore
 from .labelled import LabelledPhotos
-from .probe_result import DepthResult, SegmentationResult
+from .probe_result import DepthResult, SegmentationResult, a_few_of
 from .readout import LEVELS, Readout, readout_of
 from .training import Step, Training, fit_head, training_of
 
 __all__ = ["probe_depth", "probe_segmentation"]
-
-AT_ONCE = 8  # photos that are answered together in a test
 
 
 def probe_segmentation(
@@ -192,13 +191,10 @@ def _endless(count: int, batch: int, dice: torch.Generator):
         waiting = waiting[batch:]
 
 
-@torch.no_grad()
 def _measure(readout: Readout, store: FeatureStore, photos: LabelledPhotos, flip: bool):
-    parts, size = [], (photos.height, photos.width)
-    for start in range(0, len(photos), AT_ONCE):
-        some = range(start, min(start + AT_ONCE, len(photos)))
-        answers = readout.answer(*store.batch(some, readout.norm), size)
-        if flip:
-            answers = (answers + readout.answer(*store.batch(some, readout.norm, mirrored=True), size).flip(-1)) / 2
+    parts = []
+    for some in a_few_of(len(photos)):
+        read = partial(store.batch, some, readout.norm)
+        answers = readout.answer_twice(read, (photos.height, photos.width), flip)
         parts.append(readout.score(answers, photos.maps(some).to(answers.device)))
     return readout.total(parts)

@@ -25,6 +25,11 @@ FORMAT = "fit3d_lite.probe.1"
 AT_ONCE = 8  # photos that are answered together
 
 
+def a_few_of(count: int) -> list[range]:
+    """The numbers 0 to count - 1 in ranges of as many photos as are answered at once."""
+    return [range(start, min(start + AT_ONCE, count)) for start in range(0, count, AT_ONCE)]
+
+
 @dataclass
 class Result:
     """What both kinds of result share.
@@ -47,7 +52,7 @@ class Result:
     feature_seconds: float
 
     def __str__(self) -> str:
-        return f"{self.name:24}  {self.score}  {self.feature_seconds:5.1f} + {self.seconds:.1f} s"
+        return f"{self.name:24}  {self.score}  (features {self.feature_seconds:.1f} s, head {self.seconds:.1f} s)"
 
     __repr__ = __str__
 
@@ -66,9 +71,9 @@ class Result:
         if photos.classes != tuple(self.readout.plan.get("classes", ())):
             raise ValueError(f"The data set has the classes {photos.classes}; {self.name} learned others.")
         parts = []
-        for start in range(0, len(photos), AT_ONCE):
-            some = range(start, min(start + AT_ONCE, len(photos)))
-            parts.append(self.readout.score(self._answer(photos.images(some), flip), photos.maps(some).to(self.assembly.device)))
+        for some in a_few_of(len(photos)):
+            answers = self._answer(photos.images(some), flip)
+            parts.append(self.readout.score(answers, photos.maps(some).to(answers.device)))
         return self.readout.total(parts)
 
     def save(self, path) -> Path:
@@ -88,22 +93,20 @@ class Result:
             )
         return path
 
-    @torch.no_grad()
     def _answer(self, images: Tensor, flip: bool) -> Tensor:
-        """The readout's answer for a few photos, averaged with that of the mirrored photos if asked."""
-        size = tuple(images.shape[-2:])
-        answers = self.readout.answer(*self._read(images), size)
-        if flip:
-            answers = (answers + self.readout.answer(*self._read(images.flip(-1)), size).flip(-1)) / 2
-        return answers
+        """The readout's answer for a few photos."""
+
+        def read(mirrored: bool):
+            return self._read(images.flip(-1) if mirrored else images)
+
+        return self.readout.answer_twice(read, tuple(images.shape[-2:]), flip)
 
     def _read(self, images: Tensor):
         tokens = {f: tokens_of(vit, images, self.readout.levels) for f, vit in self.assembly.distinct.items()}
         return assembled(self.assembly, tokens, self.readout.norm)
 
     def _each(self, images: Tensor, answer) -> Tensor:
-        parts = [answer(images[i : i + AT_ONCE]).to(images.device) for i in range(0, len(images), AT_ONCE)]
-        return torch.cat(parts)
+        return torch.cat([answer(images[some.start : some.stop]).to(images.device) for some in a_few_of(len(images))])
 
 
 class SegmentationResult(Result):

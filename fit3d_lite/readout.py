@@ -1,15 +1,15 @@
 """What is trained: features of several ViTs combined, a head on top, and what task it is trained and judged on.
 
 One class a task. Both are built from ``plan``, a dict of plain values that is saved beside the weights, and both have
-the same three methods, so that one loop trains either and one result keeps either:
-    answer(levels, cls, size)       maps at the size of the photos
-    loss(levels, cls, maps, …)      of one batch
-    score(answers, maps)            summed up over batches by total(…)
+the same methods, so that one loop trains either and one result keeps either:
+    answer(levels, cls, size)     maps at the size of the photos; answer_twice(…) averages with the mirrored photos
+    loss(levels, cls, maps, …)    of one batch
+    score(answers, maps)          of one batch, and total(scores) of all
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +42,14 @@ class Readout(nn.Module):
     def combined(self, levels: list[list[Tensor]]):  # [level][ViT] of [B, C, h, w] -> one map, or four
         maps = [combine(parts) for combine, parts in zip(self.combine, levels, strict=True)]
         return maps[0] if self.levels == 1 else maps
+
+    @torch.no_grad()
+    def answer_twice(self, read: Callable, size: tuple[int, int], flip: bool) -> Tensor:
+        """The answer, with ``flip`` averaged with that for the mirrored photos; ``read(mirrored)`` gives (levels, cls)."""
+        answers = self.answer(*read(False), size)
+        if not flip:
+            return answers
+        return (answers + self.answer(*read(True), size).flip(-1)) / 2
 
 
 class SegmentationReadout(Readout):

@@ -113,7 +113,7 @@ def fit_head(
     history, best, best_state = [], -math.inf, None
     # A caller with a callback shows progress in its own way.
     quiet = on_step is not None
-    for done in tqdm(range(training.steps), "training the head", unit="step", delay=3.0, mininterval=1.0, disable=quiet):
+    for done in tqdm(range(training.steps), "training the head", unit="step", delay=10.0, mininterval=1.0, disable=quiet):
         head.train()
         rate = training.rate_at(done)
         for group in optimiser.param_groups:
