@@ -33,8 +33,11 @@ class Assembly:
             is the first one's, as in the paper, where the first is the original.
         way: "concat", "add" or "fusion"; one ViT alone is the same in all three except for fusion's extra matrix.
 
-    Raises ValueError for no ViT, an unknown way, patch sizes that differ, "add" with widths that differ, ViTs on
-    several devices, or depths (blocks) that are unknown.
+    Attributes:
+        fingerprints: hashes of the weights as they are when the assembly is made, by which features are kept.
+
+    Raises ValueError for no ViT, an unknown way, patch sizes that differ, "add" with widths that differ, and ViTs on
+    several devices.
     """
 
     def __init__(self, vits, way: str = "concat"):
@@ -119,6 +122,9 @@ class RawPixels:
         self.mean = torch.full((1, 3, 1, 1), 0.5, device=device)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
+        """As ``ViT.grid``."""
+        if min(height, width) < self.patch_size:
+            raise ValueError(f"an image of {height}×{width} pixels is smaller than a patch of {self.patch_size}")
         return height // self.patch_size, width // self.patch_size
 
     def extract(self, images: Tensor, block: int | list[int] = -1, norm: bool = True, cls: bool = False, quiet=True):

@@ -23,7 +23,7 @@ FIELD = {"segmentation": "label", "depth": "depth"}
 
 
 class LabelledPhotos:
-    """One data set seen as numbered photos with a label map or a depth map each, all of it checked.
+    """One data set seen as numbered photos, each with a label map or a depth map, all of it checked.
 
     Probes make it of the data sets they are given. Of a large set on disk make it once and give it to every probe, so
     that it is read and checked once.
@@ -92,7 +92,7 @@ class LabelledPhotos:
 
     def _read_all(self, memory: float) -> None:
         """One pass over everything: each photo is checked, its hash taken, its map kept while maps fit the memory."""
-        self.digests, kept, known = [], [], 0
+        self.digests, known = [], 0
         bar = tqdm(range(len(self)), desc=f"reading the {self.what}", unit="photo", delay=5.0)
         for i in bar:
             image, target = self._item(i)
@@ -103,12 +103,13 @@ class LabelledPhotos:
             small = self._kept(target)
             known += int((small != (IGNORE if self.task == "segmentation" else 0)).sum())
             self.digests.append(digest_of(image))
-            if small.numel() * small.element_size() * len(self) <= memory:
-                kept.append(small)
+            if i == 0 and small.numel() * small.element_size() * len(self) <= memory:
+                self._maps = small.new_empty(len(self), *small.shape)
+            if self._maps is not None:
+                self._maps[i] = small
         if not known:
             without = "labelled pixel" if self.task == "segmentation" else "depth between {} and {} m".format(*self.span)
             raise ValueError(f"The {self.what} of {len(self)} photos has no {without}, so there is nothing to learn.")
-        self._maps = torch.stack(kept) if kept else None
 
     def _check(self, image: Tensor, target: Tensor, i: int) -> None:
         if image.ndim != 3 or image.shape[0] != 3:

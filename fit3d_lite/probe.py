@@ -120,7 +120,8 @@ def probe_depth(
 def _probe(task, features, data, training, span, bins, *, head, width, seed, name, on_step, cache, memory, flip_test):
     if head not in LEVELS:
         raise ValueError(f"head must be 'linear' or 'dpt', got {head!r}.")
-    assembly = features if isinstance(features, Assembly) else Assembly(features)
+    # Made anew also from an Assembly: its ViTs may have been trained since, and features are kept by their fingerprints.
+    assembly = Assembly(features.vits, features.way) if isinstance(features, Assembly) else Assembly(features)
     sets = _read_sets(task, data, span, memory)
     plan = {"task": task, "head": head, "way": assembly.way, "widths": assembly.widths, "width": width}
     if task == "segmentation":

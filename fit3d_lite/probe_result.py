@@ -165,7 +165,8 @@ def load_probe(path, features) -> SegmentationResult | DepthResult:
         raise ValueError(f"{path} is no saved probe; its format is {metadata.get('format')!r}, expected {FORMAT!r}.")
     kept = json.loads(metadata["result"])
     plan = kept["plan"]
-    assembly = features if isinstance(features, Assembly) else Assembly(features, plan["way"])
+    given = features if isinstance(features, Assembly) else Assembly(features, plan["way"])
+    assembly = Assembly(given.vits, given.way)  # with fingerprints of this moment
     if list(assembly.fingerprints) != kept["fingerprints"] or assembly.way != plan["way"]:
         raise ValueError(
             f"{path} was trained on {len(kept['fingerprints'])} ViTs ({plan['way']}), and the features given are "

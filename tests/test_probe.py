@@ -266,6 +266,19 @@ def test_dpt_reads_four_blocks_of_a_vit_that_stays_as_it_was(probe):
     assert found.predict(torch.rand(1, 3, 48, 64)).shape == (1, 48, 64)  # of another size than it was trained on
 
 
+def test_a_vit_that_was_trained_on_is_not_mistaken_for_its_past(tmp_path):
+    vit = load_vit("tiny", "random", device="cpu")
+    assembly, sets = Assembly(vit), dict(train=[TRAIN[0][:2]], test=[TEST[0][:1]], steps=2, cache=tmp_path)
+    past = segment(assembly, **sets).save(tmp_path / "past.safetensors")
+    files = set(tmp_path.iterdir())
+    with torch.no_grad():
+        vit.model.blocks[-1].mlp.fc2.bias += torch.arange(192) / 50
+    segment(assembly, **sets)
+    assert len(set(tmp_path.iterdir()) - files) == 2  # features of both sets, extracted anew
+    with pytest.raises(ValueError, match="other weights"):
+        load_probe(past, assembly)
+
+
 def test_photos_in_both_sets_are_pointed_out():
     with pytest.warns(UserWarning, match="4 photos of the test set are in the training set"):
         segment(test=[TRAIN[1]], steps=1)
