@@ -8,7 +8,7 @@ it is.
 The protocol follows Probe3D (El Banani et al. 2024, arXiv 2404.08636): nearest neighbours by cosine among all places of
 the other photo with known depth, recall within thresholds, in bins of the rotation between the cameras. It differs in
 two points, so that each number means what it says: queries are points that the other view does see, rather than the
-matches that pass a ratio test best, and pixels are those of the full photo. probe3d.py has theirs to the letter.
+matches that pass a ratio test best, and pixels are those of the full photo. probe3d.py has theirs.
 
 Raw cosine at true correspondences is no measure of agreement: features that shrink to one vector make it 1. Beside it
 always stand the cosine of shuffled pairs and what does not depend on scale: recall, and the area under the ROC curve.
@@ -215,7 +215,7 @@ def _one(feats, scene, pairs, stride, seed) -> Consistency:
             query, truth = features_at(feats[pair.a], pair.uv_a, size), features_at(feats[b], pair.uv_b, size)
             similarity = query @ keys.T
             best = similarity.argmax(1)
-            off = torch.cdist(pair.uv_b, places), torch.cdist(pair.points, world)
+            off = _distances(pair.uv_b, places), _distances(pair.points, world)
             chance = [(off[0] < t).float().mean(1) for t in PIXELS] + [(off[1] < t).float().mean(1) for t in METRES]
             found.append(
                 Consistency(
@@ -229,3 +229,8 @@ def _one(feats, scene, pairs, stride, seed) -> Consistency:
                 )
             )
     return Consistency.pooled(found)
+
+
+def _distances(a: Tensor, b: Tensor) -> Tensor:  # [Q, D], [G, D] -> [Q, G]
+    # By products, as torch would for speed, metres come out millimetres wrong.
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")

@@ -79,7 +79,7 @@ def view_pairs(
     most: int | None = None,
     seed: int = 0,
 ) -> list[Pair]:
-    """All ordered pairs of views that overlap enough, with up to ``points`` points each.
+    """All ordered pairs of views that overlap enough, with 2 to ``points`` points each.
 
     Random pixels of known depth are drawn in each view and followed into every other one.
 
@@ -89,13 +89,13 @@ def view_pairs(
         most: keep that many of the pairs, drawn at random; None keeps all.
 
     Raises:
-        ValueError: no depths; points or most below 1, min_overlap or tolerance not between 0 and 1; no pair overlaps
+        ValueError: no depths; points below 2 or most below 1, min_overlap or tolerance not between 0 and 1; no pair overlaps
             that much.
     """
     _needs_depths(scene)
-    if points < 1 or not 0 < min_overlap <= 1 or not 0 < tolerance < 1 or (most is not None and most < 1):
+    if points < 2 or not 0 < min_overlap <= 1 or not 0 < tolerance < 1 or (most is not None and most < 1):
         raise ValueError(
-            f"points and most must be at least 1, min_overlap and tolerance between 0 and 1; got points={points}, "
+            f"points must be at least 2 and most at least 1, min_overlap and tolerance between 0 and 1; got points={points}, "
             f"most={most}, min_overlap={min_overlap}, tolerance={tolerance}"
         )
     dice = torch.Generator().manual_seed(seed)
@@ -111,7 +111,7 @@ def view_pairs(
             uv_b, seen = visible(scene, b, world, tolerance)
             overlap = seen.float().mean().item()
             best = max(best, overlap)
-            if overlap < min_overlap:
+            if overlap < min_overlap or seen.sum() < 2:
                 continue
             i = seen.nonzero()[:points, 0]
             angle = rotation_angle(scene.cameras[a], scene.cameras[b])

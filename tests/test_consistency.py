@@ -91,8 +91,9 @@ def test_what_cannot_be_followed_is_refused_with_the_best_overlap_there_is():
     for call in (view_pairs, correspondences, lambda s: consistency(torch.ones(2, 3, 4, 4), s)):
         with pytest.raises(ValueError, match="planes has no depths"):
             call(bare)
-    with pytest.raises(ValueError, match="min_overlap=0"):
-        view_pairs(scene, min_overlap=0)
+    for name, value in {"min_overlap": 0, "tolerance": 1.0, "points": 1, "most": 0}.items():
+        with pytest.raises(ValueError, match=f"{name}={value}"):
+            view_pairs(scene, **{name: value})
 
 
 # ---- features at places
@@ -182,6 +183,16 @@ def test_every_error_is_that_of_a_slow_plain_version():
     expected = torch.tensor(expected)
     for i, mine in enumerate((found.pixels, found.metres, found.true, found.chance[:, 1])):
         assert_close(mine, expected[:, i], atol=1e-4, rtol=0)
+
+
+def test_metres_do_not_suffer_from_where_the_origin_is():
+    scene, feats = two_planes(), torch.randn(3, 8, 16, 16, generator=torch.Generator().manual_seed(0))
+    shift = torch.eye(4)
+    shift[:3, 3] = torch.tensor([-40.0, 25.0, 60.0])
+    cameras = [dataclasses.replace(c, world_to_camera=c.world_to_camera @ shift) for c in scene.cameras]
+    here, there = (consistency(feats, s) for s in (scene, dataclasses.replace(scene, cameras=tuple(cameras))))
+    assert_close(here.pixels, there.pixels, atol=2e-3, rtol=0)
+    assert_close(here.metres, there.metres, atol=1e-4, rtol=0)
 
 
 def test_raw_cosine_rises_when_features_collapse_and_what_counts_does_not():
