@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 
 import torch
 from PIL import Image
@@ -78,6 +79,21 @@ def hero_03() -> Image.Image:
     return Image.open(buffer).convert("RGB")
 
 
+def hero_06() -> Image.Image:
+    """A room without its ceiling, wearing its photos, the 3D-aware features as colours, and groups of these features."""
+    room, viz = f3d.room(3, 24, 192), f3d.viz
+    feats = f3d.load_vit("tiny", "fit3d").extract(room.images)
+    groups = viz.match_clusters(viz.kmeans(feats, 14), room.resized(*feats.shape[:-3:-1]).labels)
+    maps = torch.cat([viz.pca_colors(feats), viz.color_labels(groups)], -1).movedim(-1, 1)
+    cloud = f3d.Gaussians.from_depth(room, count=60_000)
+    lifted = f3d.lift(cloud, room.cameras, maps)
+    keep = lifted.seen & viz.under_roof(cloud.means, 0.8)
+    cloud, paints = cloud[keep], lifted.features[keep].clamp(0, 1).split(3, 1)
+    camera = viz.orbit(cloud.means, 1, elevation=42, distance=0.62, start=35, size=(300, 330))[0]
+    near = 0.85 * (camera.center - cloud.means.mean(0)).norm()
+    return viz.fly(cloud, [camera], dict(zip(("photo", "features", "groups"), (cloud.colors, *paints))), near=near).pictures[0]
+
+
 def hero_07() -> Image.Image:
     """A point of one photo, and how similar each patch of another photo is to it, by the original and the 3D-aware ViT."""
     from fit3d_lite.clickmatch import show_match
@@ -89,7 +105,50 @@ def hero_07() -> Image.Image:
     return Image.open(buffer).convert("RGB")
 
 
-FIGURES = {"hero_00": hero_00, "hero_01": hero_01, "hero_02": hero_02, "hero_03": hero_03, "hero_07": hero_07}
+def probed(probe, **options):
+    """A linear probe of the tiny ViT beside its fine-tuned twin, trained on the probing rooms, and three test photos."""
+    seeds = f3d.rooms.SEEDS
+    train = [f3d.room(seed, 4, 192) for seed in seeds["probe_train"][:24]]
+    test = [f3d.room(seed, 2, 192) for seed in seeds["probe_test"][:12]]
+    result = probe([f3d.load_vit("tiny"), f3d.load_vit("tiny", "fit3d")], train, test, **options)
+    return result, [view for room in test for view in room]
+
+
+def hero_04() -> Image.Image:
+    """Photos of rooms that the head has never seen: true labels, labels read from frozen features, mistakes."""
+    result, views = probed(f3d.probe_segmentation, steps=300)
+    images, truth = (torch.stack([getattr(views[i], what) for i in (3, 15)]) for what in ("image", "label"))
+    read = result.predict(images)
+    maps = {"truth": truth, "read by one matrix": read, "mistakes": f3d.viz.color_mistakes(read, truth)}
+    figure = f3d.viz.compare(images, maps, width=9.2)
+    figure.savefig(buffer := io.BytesIO(), dpi=100)
+    return Image.open(buffer).convert("RGB")
+
+
+def hero_05() -> Image.Image:
+    """A photo, its true depth, the depth read from frozen features, and both depths seen from the side."""
+    result, views = probed(f3d.probe_depth, steps=100)
+    view = views[3]
+    read = result.predict(view.image[None])[0]
+    swing = torch.eye(4)  # 24 degrees around a point ahead of the camera
+    angle, ahead = torch.tensor(-0.42), torch.tensor([0.0, 0.0, view.depth.median()])
+    swing[[0, 2], [0, 2]], swing[0, 2], swing[2, 0] = angle.cos(), angle.sin(), -angle.sin()
+    swing[:3, 3] = ahead - swing[:3, :3] @ ahead
+    aside = replace(view.camera, world_to_camera=swing @ view.camera.world_to_camera).scaled(240, 240)
+    depths = torch.stack([view.depth, read])
+    panels = [view.image.permute(1, 2, 0), *f3d.viz.color_depth(depths)]
+    panels = [torch.nn.functional.interpolate(p.permute(2, 0, 1)[None], (240, 240), mode="bilinear")[0] for p in panels]
+    panels = [p.permute(1, 2, 0) for p in panels]
+    for depth in depths:
+        cloud = f3d.Gaussians.from_depth(f3d.Scene(view.image[None], [view.camera], depth[None]), count=20_000)
+        panels.append(f3d.render(cloud, aside, background=torch.ones(3))[0])
+    return strip(panels)
+
+
+FIGURES = {
+    "hero_00": hero_00, "hero_01": hero_01, "hero_02": hero_02, "hero_03": hero_03, "hero_04": hero_04, "hero_05":
+    hero_05, "hero_06": hero_06, "hero_07": hero_07,
+}  # fmt: skip
 
 
 def main(names: list[str]) -> int:
