@@ -84,14 +84,16 @@ def hero_06() -> Image.Image:
     room, viz = f3d.room(3, 24, 192), f3d.viz
     feats = f3d.load_vit("tiny", "fit3d").extract(room.images)
     groups = viz.match_clusters(viz.kmeans(feats, 14), room.resized(*feats.shape[:-3:-1]).labels)
-    maps = torch.cat([viz.pca_colors(feats), viz.color_labels(groups)], -1).movedim(-1, 1)
+    votes = torch.nn.functional.one_hot(groups).float()  # a group has no number between two, so lift votes
+    maps = torch.cat([viz.pca_colors(feats), votes], -1).movedim(-1, 1)
     cloud = f3d.Gaussians.from_depth(room, count=60_000)
     lifted = f3d.lift(cloud, room.cameras, maps)
     keep = lifted.seen & viz.under_roof(cloud.means, 0.8)
-    cloud, paints = cloud[keep], lifted.features[keep].clamp(0, 1).split(3, 1)
-    camera = viz.orbit(cloud.means, 1, elevation=42, distance=0.62, start=35, size=(300, 330))[0]
-    near = 0.85 * (camera.center - cloud.means.mean(0)).norm()
-    return viz.fly(cloud, [camera], dict(zip(("photo", "features", "groups"), (cloud.colors, *paints))), near=near).pictures[0]
+    cloud, found = cloud[keep], lifted.features[keep]
+    paints = cloud.colors, found[:, :3].clamp(0, 1), viz.palette(votes.shape[-1])[found[:, 3:].argmax(1)]
+    camera = viz.orbit(cloud.means, 1, elevation=42, distance=0.68, start=35, size=(300, 326))[0]
+    near, white = 0.85 * (camera.center - cloud.means.mean(0)).norm(), torch.ones(3)
+    return strip([f3d.render(cloud, camera, values, background=white, near=near)[0] for values in paints])
 
 
 def hero_07() -> Image.Image:
@@ -117,7 +119,7 @@ def probed(probe, **options):
 def hero_04() -> Image.Image:
     """Photos of rooms that the head has never seen: true labels, labels read from frozen features, mistakes."""
     result, views = probed(f3d.probe_segmentation, steps=300)
-    images, truth = (torch.stack([getattr(views[i], what) for i in (3, 15)]) for what in ("image", "label"))
+    images, truth = (torch.stack([getattr(views[i], what) for i in (3, 20)]) for what in ("image", "label"))
     read = result.predict(images)
     maps = {"truth": truth, "read by one matrix": read, "mistakes": f3d.viz.color_mistakes(read, truth)}
     figure = f3d.viz.compare(images, maps, width=9.2)
@@ -128,7 +130,7 @@ def hero_04() -> Image.Image:
 def hero_05() -> Image.Image:
     """A photo, its true depth, the depth read from frozen features, and both depths seen from the side."""
     result, views = probed(f3d.probe_depth, steps=100)
-    view = views[3]
+    view = views[7]
     read = result.predict(view.image[None])[0]
     swing = torch.eye(4)  # 24 degrees around a point ahead of the camera
     angle, ahead = torch.tensor(-0.42), torch.tensor([0.0, 0.0, view.depth.median()])
