@@ -46,14 +46,11 @@ SEARCH_ROOMS = 6
 SEARCH = {
     "without geometry": {"geometry": 0.0},
     "without restoring the spread": {"restore_spread": False},
-    "without either": {"geometry": 0.0, "restore_spread": False},
-    "geometry 1.0 instead of 0.2": {"geometry": 1.0},
     "keep 0.3: stay near the original's features": {"keep": 0.3},
     "blend 0.3: mix the original's weights in": {"blend": 0.3},
     "one epoch instead of three": {"epochs": 1},
     "LoRA, rank 8, learning rate 3e-3": {"train": "lora", "lr": 3e-3},
     "adapter, learning rate 3e-3": {"train": "adapter", "lr": 3e-3},
-    "lifted by `closed`": {"method": "closed"},
 }
 
 
