@@ -12,6 +12,7 @@
     sheet.py         contact sheets
     frames.py        frames under a slider, as HTML that needs no kernel and no network
     click.py         click a patch, see what is similar: the same, computed in the page
+    clickbins.py     click a photo, see which depths a head considers there
     flythrough.py    camera paths, and Gaussians seen along them
     movie.py         frames as GIF or MP4
     liveplot.py      a curve that renews itself while a cell runs
@@ -23,6 +24,7 @@ Nothing here knows how the features were made.
 
 from .artefacts import local_noise, outlier_tokens, position_share, token_norms
 from .click import ClickMap, click_similarity
+from .clickbins import click_distribution
 from .clusters import agglomerative, kmeans, match_clusters, similarity
 from .clusterscore import ClusterScores, cluster_scores, contingency, control_features
 from .embed import Embedding, show_embedding, tsne
@@ -41,10 +43,11 @@ from .show import compare, show_depth, show_images, show_labels
 
 __all__ = [
     "Basis", "ClickMap", "ClusterScores", "Embedding", "Foreground", "Frames", "LivePlot", "PointView", "Sheet",
-    "agglomerative", "between", "click_similarity", "cluster_scores", "color_depth", "color_labels", "color_map",
-    "color_mistakes", "color_position", "compare", "contact_sheet", "contingency", "control_features", "find_ffmpeg",
-    "fly", "foreground", "frames_slider", "kmeans", "load_image", "local_noise", "match_clusters", "orbit", "otsu",
-    "outlier_tokens", "palette", "pca_basis", "pca_colors", "point_view", "position_share", "save_gif", "save_mp4",
-    "show_confidence", "show_depth", "show_embedding", "show_error", "show_images", "show_labels", "show_mistakes",
-    "similarity", "tile", "token_norms", "tsne", "under_roof", "up_of", "uploaded",
+    "agglomerative", "between", "click_distribution", "click_similarity", "cluster_scores", "color_depth",
+    "color_labels", "color_map", "color_mistakes", "color_position", "compare", "contact_sheet", "contingency",
+    "control_features", "find_ffmpeg", "fly", "foreground", "frames_slider", "kmeans", "load_image", "local_noise",
+    "match_clusters", "orbit", "otsu", "outlier_tokens", "palette", "pca_basis", "pca_colors", "point_view",
+    "position_share", "save_gif", "save_mp4", "show_confidence", "show_depth", "show_embedding", "show_error",
+    "show_images", "show_labels", "show_mistakes", "similarity", "tile", "token_norms", "tsne", "under_roof", "up_of",
+    "uploaded",
 ]  # fmt: skip
