@@ -62,6 +62,13 @@ def tuned_vit(
     made = [original().fingerprint(), settings, seed, control, rooms, method, VIEWS, SIZE, GAUSSIANS]
     name = hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16]
     path, log = CACHE / f"{name}.safetensors", CACHE / f"{name}.jsonl"
+    if settings["blend"] and not path.is_file():  # the run is that without it; only its end differs
+        plain = tuned_vit(recipe, seed, control, rooms, method, **{**changes, "blend": 0.0})
+        with torch.no_grad():
+            for mine, old in zip(plain.model.parameters(), original().model.parameters(), strict=True):
+                mine.lerp_(old, settings["blend"])
+        plain.history.write(log)
+        f3d.save_vit(plain, path, dtype=torch.float32)
     if not path.is_file() or not log.is_file():
         scenes, targets = training_scenes(seed, rooms), training_lifted(seed, rooms, method)
         if control is not None:
