@@ -2,9 +2,12 @@
 
 "paper" is FiT3D's recipe as far as features that are extracted once allow: its optimiser, learning rates, schedules,
 batch (8 GPUs × 2 photos) and number of steps. Left out are the augmentations that need a ViT pass a step (random scale
-and crop, colours); mirrored photos are kept, since their features can be extracted once as well. "light" reaches
-nearly the same heads in seconds on a CPU: fewer steps at a higher rate, and in each step a lattice of pixels of every
-photo instead of all.
+and crop, colours); mirrored photos are kept, since their features can be extracted once as well. "light" trains
+in seconds on a CPU: fewer steps at a higher rate, and in each step a lattice of pixels of every photo instead of all.
+
+How long is long enough? Until copies of the same features gain nothing. A wider head learns faster, so one that is
+stopped early makes anything wider look better: at a third of the light rate and three quarters of its steps the tiny
+ViT's features beside themselves gained 0.015 mIoU over themselves, and beside fine-tuned ones no more.
 """
 
 from __future__ import annotations
@@ -61,13 +64,13 @@ PAPER = {
     "depth": Training(38_400, 16, 1e-4, 0.01, 12_800 / 38_400, "cosine", clip=35.0, mirror=True, scale_first=100, checks=20),
 }
 LIGHT = {
-    "segmentation": Training(150, 16, 3e-3, 1e-4, 0.05, "poly", points=24),
-    "depth": Training(150, 16, 1e-3, 0.01, 0.05, "cosine", clip=35.0, points=16, scale_first=5),
+    "segmentation": Training(200, 16, 1e-2, 1e-4, 0.05, "poly", points=24),
+    "depth": Training(200, 16, 1e-3, 0.01, 0.05, "cosine", clip=35.0, points=16, scale_first=5),
 }
 # A DPT head costs a hundred times the products of a linear one and learns more slowly: half a minute on a CPU.
 LIGHT_DPT = {
-    "segmentation": Training(240, 4, 3e-3, 1e-4, 0.05, "poly", points=48),
-    "depth": Training(240, 4, 3e-3, 0.01, 0.05, "cosine", clip=35.0, points=32, scale_first=5),
+    "segmentation": Training(200, 4, 3e-3, 1e-4, 0.05, "poly", points=48),
+    "depth": Training(200, 4, 3e-3, 0.01, 0.05, "cosine", clip=35.0, points=32, scale_first=5),
 }
 
 
