@@ -72,7 +72,5 @@ def local_noise(
         raise ValueError(f"a patch needs neighbours, and the grid is {feats.shape[2]}×{feats.shape[3]}")
     x = feats.detach().float()
     x = x - x.mean((0, 2, 3), keepdim=True)
-    ones = torch.ones_like(x[:1, :1])
-    around = 9 * F.avg_pool2d(x, 3, 1, 1) - x
-    count = 9 * F.avg_pool2d(ones, 3, 1, 1) - 1  # at the border there are five, in a corner three
-    return 1 - F.cosine_similarity(x, around / count, dim=1)
+    around = 9 * F.avg_pool2d(x, 3, 1, 1) - x  # the sum has the direction of the mean; at the border there are five
+    return 1 - F.cosine_similarity(x, around, dim=1)

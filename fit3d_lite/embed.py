@@ -17,6 +17,7 @@ from .pca import check_features
 
 __all__ = ["Embedding", "show_embedding", "tsne"]
 
+MARKERS = "os^Dv<>"  # by class, since fourteen colours are hard on any eye
 NEIGHBOURS = 10  # of a point, whose being kept is the trustworthiness
 
 
@@ -103,7 +104,7 @@ def show_embedding(
     title: str = "",
     width: float = 8.6,
 ):
-    """One page a model, each patch a dot in the colour of its label (with a legend) or in a given colour.
+    """One page a model, each patch a mark in the colour and shape of its label (with a legend) or in a given colour.
 
     Raises:
         ValueError: values on another grid, or neither labels nor colours.
@@ -119,17 +120,23 @@ def show_embedding(
     figure = Figure(figsize=(side * len(pages), side + 0.3), layout="constrained")
     for ax, (name, page) in zip(figure.subplots(1, len(pages), squeeze=False)[0], pages.items(), strict=True):
         picked = page.pick(values)
-        known = picked != IGNORE if labels else torch.ones(len(picked), dtype=torch.bool)
-        colors = palette(64)[picked[known] % 64] if labels else picked[known].float()
-        # A thin dark rim keeps the pale colours of a palette visible on white.
-        ax.scatter(*page.points[known].T.numpy(), c=colors.numpy(), s=14, linewidths=0.25, edgecolors="0.25")
+        kinds = sorted(set(picked.tolist()) - {IGNORE}) if labels else [0]
+        for n in kinds:
+            these = picked == n if labels else torch.ones(len(picked), dtype=torch.bool)
+            colors = [palette(64)[n % 64].tolist()] if labels else picked.float().numpy()
+            # A thin dark rim keeps the pale colours of a palette visible on white.
+            look = {"marker": MARKERS[n % len(MARKERS)], "s": 14, "linewidths": 0.25, "edgecolors": "0.25"}
+            ax.scatter(*page.points[these].T.numpy(), c=colors, **look)
         ax.set(xticks=[], yticks=[], title=f"{name}\ntrust {page.trust:.2f}".strip())
         ax.spines[:].set(visible=True, color="0.8")
     if labels:
         present = sorted(set(next(iter(pages.values())).pick(values).tolist()) - {IGNORE})
         names = [classes[n] if n < len(classes) else str(n) for n in present]
-        dots = [Line2D([], [], marker="o", linestyle="", color=palette(64)[n].tolist(), label=name, markeredgecolor="0.25",
-                       markeredgewidth=0.3) for n, name in zip(present, names, strict=True)]  # fmt: skip
+        dots = [
+            Line2D([], [], linestyle="", marker=MARKERS[n % len(MARKERS)], color=palette(64)[n % 64].tolist(), label=name,
+                   markersize=5, markeredgecolor="0.25", markeredgewidth=0.3)
+            for n, name in zip(present, names, strict=True)
+        ]  # fmt: skip
         columns = max(1, int(side * len(pages) / 1.05))
         figure.legend(handles=dots, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
         figure.set_figheight(figure.get_figheight() + 0.24 * -(-len(dots) // columns))

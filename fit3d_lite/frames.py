@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Frames", "frames_slider", "jpeg_uri", "tile"]
+__all__ = ["Frames", "frames_slider", "jpeg_uri", "picture_uri", "tile"]
 
 WIDTH = 830  # pixels of the page, as figures have
 
@@ -109,13 +109,13 @@ def frames_slider(
         labels: one short text a frame: "block 3".
         caption: what the slider runs over; also the alternative text of the pictures.
         start: frame shown first.
-        quality: of the JPEGs.
+        quality: of the JPEGs; a frame that is smaller without loss, as maps of clusters are, becomes a PNG.
         width: of a frame, in pixels of the page; by default its own, but no more than a figure's.
         beside: a picture that stays to the left of the frames, drawn as tall as they are.
         seconds: that a frame stays when played.
 
-    An array of less than 128 pixels a side is enlarged eightfold: each of its pixels is then one block of the JPEG, which
-    keeps it sharp, and makes it a few kilobytes.
+    An array of less than 128 pixels a side is enlarged eightfold, so that browsers do not blur its pixels; each of them
+    is then one block of a JPEG, which makes it a few kilobytes.
 
     Raises:
         ValueError: no frames, another number of labels, no such start, a frame of another kind, seconds not above 0.
@@ -128,7 +128,7 @@ def frames_slider(
     if seconds <= 0:
         raise ValueError(f"a frame must stay for more than 0 seconds, not {seconds:g}")
     made = [_picture(frame) for frame in frames]
-    uris = [jpeg_uri(picture, quality) for picture in made]
+    uris = [picture_uri(picture, quality) for picture in made]
     fixed, wide = "", min(made[0].width, WIDTH)
     if beside is not None:
         photo = _picture(beside)
@@ -164,6 +164,14 @@ def jpeg_uri(picture, quality: int = 82) -> str:
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=quality, subsampling=0)  # halved chroma would blur the edges of colours
     return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def picture_uri(picture, quality: int = 82) -> str:
+    """A PIL image as a data URI: JPEG, or PNG where that is smaller."""
+    out = io.BytesIO()
+    picture.save(out, "PNG", optimize=True)
+    lossless = "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+    return min(jpeg_uri(picture, quality), lossless, key=len)
 
 
 def _picture(frame):

@@ -48,7 +48,7 @@ document.querySelectorAll('.f3d-points:not([data-on])').forEach(box => {
       const depth = far - cp * cy * x - cp * sy * y - sp * z;
       if (depth < start || (top.value > 0 && z > roof)) continue;
       const u = W / 2 + focal * (cy * y - sy * x) / depth, v = H / 2 + focal * (sp * (cy * x + sy * y) - cp * z) / depth;
-      const half = Math.min(8, Math.max(1, dot * focal / depth)) / 2;
+      const half = Math.min(14, Math.max(1, dot * focal / depth)) / 2;
       const l = Math.max(0, Math.round(u - half)), r = Math.min(W, Math.round(u + half));
       const t = Math.max(0, Math.round(v - half)), b = Math.min(H, Math.round(v + half));
       const color = 0xff000000 | paint[3 * i + 2] << 16 | paint[3 * i + 1] << 8 | paint[3 * i];
@@ -136,7 +136,7 @@ def point_view(
     # From the numbers that are sent, so that the still shows what the page will.
     still = _still((codes / 32767.5 - 1) * REACH, next(iter(paints.values())), shape, cut_front, cut_top)
     text = f"{len(chosen):,} points to turn, coloured by {', '.join(sets)}; needs a browser"
-    markup = _markup(shape, _base64(codes.numpy().astype("<u2")), paints, jpeg_uri(_picture(still)), text, cut_front, cut_top)
+    markup = _markup(shape, _base64(codes.numpy().astype("<u2")), paints, jpeg_uri(_picture(still), 60), text, cut_front, cut_top)
     return PointView(markup, text, still)
 
 
@@ -153,11 +153,12 @@ def _still(places: Tensor, paint: Tensor, shape: dict, cut_front: float, cut_top
     x, y, z, depth, colors = x[order], y[order], z[order], depth[order], paint.numpy()[order]
     u = WIDTH / 2 + FOCAL * (cy * y - sy * x) / depth
     v = HEIGHT / 2 + FOCAL * (sp * (cy * x + sy * y) - cp * z) / depth
-    half = np.clip(shape["dot"] * FOCAL / depth, 1, 8) / 2
+    half = np.clip(shape["dot"] * FOCAL / depth, 1, 14) / 2
     (left, right), (top, bottom) = ((np.floor(c - half + 0.5), np.floor(c + half + 0.5)) for c in (u, v))
     cells, owners = [], []
-    for dq in range(9):
-        for dp in range(9):
+    widest = range(int(2 * half.max(initial=0)) + 2)
+    for dq in widest:
+        for dp in widest:
             q, p = (top + dq).astype(int), (left + dp).astype(int)
             hit = (q < bottom) & (p < right) & (q >= 0) & (q < HEIGHT) & (p >= 0) & (p < WIDTH)
             cells.append((q * WIDTH + p)[hit])

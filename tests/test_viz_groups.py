@@ -71,23 +71,26 @@ def test_what_no_basis_can_be_fitted_on_is_refused(call, said):
 # ---- foreground
 
 
-def on_a_ground(swap=1.0):
+def on_a_ground(swap=1.0, large=False):
     """A square of one kind of patch on a ground of another, with noise."""
     g = torch.Generator().manual_seed(0)
     inside = torch.zeros(2, 10, 10, dtype=torch.bool)
     inside[0, 3:8, 2:6], inside[1, 4:7, 4:8] = True, True
+    if large:
+        inside[:, 1:-1, 1:-1] = True
     feats = 0.1 * torch.randn(2, 6, 10, 10, generator=g)
     feats[:, 3] += swap * torch.where(inside, 2.0, -1.0)
     return feats, inside
 
 
+@pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("swap", [1.0, -1.0])
-def test_the_foreground_is_what_does_not_touch_the_border_whatever_the_sign_of_the_axis(swap):
-    feats, inside = on_a_ground(swap)
+def test_the_foreground_is_what_does_not_touch_the_border_whatever_the_sign_of_the_axis(swap, large):
+    feats, inside = on_a_ground(swap, large)
     assert torch.equal(viz.foreground(feats, "otsu").mask, inside)
     split = viz.foreground(feats)
     assert torch.equal(split.mask, inside) and split.threshold == 0
-    assert "16 % of 200 patches" in repr(split)
+    assert f"{64 if large else 16} % of 200 patches" in repr(split)
 
 
 def test_otsu_is_the_best_of_all_cuts():
@@ -132,6 +135,8 @@ def test_patches_that_were_not_drawn_join_the_nearest_group():
     feats = torch.eye(5)[truth].movedim(-1, 1) + 0.02 * torch.randn(2, 5, 12, 12, generator=g)
     few = viz.agglomerative(feats, 3, at_most=30)
     assert torch.equal(viz.match_clusters(few, truth), truth)
+    level = torch.tensor([0.0, 1.0, 3.0])[truth][:, None] + 0.1 * torch.randn(2, 1, 12, 12, generator=g)
+    assert torch.equal(viz.match_clusters(viz.agglomerative(level, 3, cosine=False, at_most=30), truth), truth)
     both = viz.agglomerative({"a": feats, "b": rotated(feats)}, 3)
     assert torch.equal(both["a"], both["b"])
 
