@@ -217,7 +217,7 @@ def whole_photos(whole, chance) -> str:
     return (
         "Accuracy from one vector a photo, the CLS token (raw RGB: the mean patch), by k-NN with 5 neighbours and by\n"
         "logistic regression.\n"
-        f"*Which room*: {VIEWS} views of each of the {ROOMS['probe_test']} test rooms are known, {VIEWS} from elsewhere in it asked.\n"
+        f"*Which room*: {VIEWS} views of each test room ({ROOMS['probe_test']}) are known, {VIEWS} others are asked for.\n"
         "The colours of a room help, as the row of raw RGB shows.\n"
         "*Largest piece*: which class covers most of the photo, walls, floors, ceilings, windows and doors aside, in rooms\n"
         "not seen in training.\n\n"
