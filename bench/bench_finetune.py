@@ -230,9 +230,11 @@ def main(asked: list[str]) -> None:
         with replace_when_whole(kept) as partial:
             partial.write_text(json.dumps(parts))
     titles = {
-        "evidence": "Evidence", "search": f"What each part of `lite` does, alone, on {SEARCH_ROOMS} rooms", "speed": "Speed and memory",
+        "evidence": "Evidence",
+        "search": f"What each part of `lite` does, alone, on {SEARCH_ROOMS} rooms",
+        "speed": "Speed and memory",
         "quick": "The quick profile, six rooms × 16 views (aim: fine-tuning under 60 s on two cores)",
-    }  # fmt: skip
+    }
     write("finetune", "\n\n".join([ABOUT, *(f"## {titles[n]}\n\n{parts[n]}" for n in titles if n in parts)]))
 
 
