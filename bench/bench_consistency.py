@@ -190,8 +190,8 @@ Queries: {queries("office")}.
         + f"""
 ## By block
 
-Features of each block after the model's last norm, all scenes together. The ViT-S is a DINOv2-S that others fine-tuned for saliency (not to be
-quoted as DINOv2's): its last blocks have collapsed towards that one question.
+Features of each block after the model's last norm, all scenes together. The ViT-S is a DINOv2-S that others fine-tuned
+for saliency (not to be quoted as DINOv2's): its last blocks have collapsed towards that one question.
 
 {blocks[0]}
 
