@@ -55,11 +55,6 @@ SEARCH = {
 
 
 NAMED = {"miou": "mIoU", "rmse": "RMSE", "recall": "recall"}
-READING = """How to read it. *Alone*, `lite` is the only row that is ahead of the original in labels, depth and agreement at once. The
-agreement between views is what 3D-aware fine-tuning gives most surely: no control without the right geometry has it. The better depth
-comes from the depth term (the row with it alone has it too, and loses labels); the better labels come from the lifted features (that
-row lacks them). *Beside the original* the controls are as good as the real thing, even the one with wrong poses: two networks that
-differ are an ensemble, whatever made them differ. On this ViT and these rooms a gain of the concatenation is no evidence of 3D."""
 
 
 class Measured:
@@ -150,7 +145,6 @@ def evidence(judges: list) -> str:
             pairs = list(zip(runs.values(metric), other.values(metric), strict=True))
             better = sum((a < b) if metric == "rmse" else (a > b) for a, b in pairs)
             said.append(f"- {what}, {NAMED[metric]}: {paired(other, runs, metric)}; better in {better} of {len(pairs)}")
-    said.append(f"\n{READING}")
     return table(header, body) + "\n".join(said)
 
 
