@@ -124,7 +124,8 @@ def click_distribution(
         f'style="width:100%;display:block;margin:0;cursor:crosshair"></div>'
     )
     bar = '<div class="f3d-bar" style="display:none;margin:.3em 0"><b>Click the photo.</b> <output></output></div>'
-    chart = '<canvas width="420" height="260" style="display:none;flex:0 1 420px;min-width:0;align-self:flex-start;height:auto"></canvas>'
+    style = "display:none;flex:0 1 420px;min-width:0;align-self:flex-start;height:auto"
+    chart = f'<canvas width="420" height="260" style="{style}"></canvas>'
     box = f'<div class="f3d-bins" style="color:inherit;font-family:system-ui,sans-serif" {attributes}>'
     strip = f'<div style="display:flex;flex-wrap:wrap;gap:.8em">{photo}{chart}</div>'
     text = f"a photo to click on, {h}×{w} patches, {groups} bars each; needs a browser. Largest error of a bar: {worst:.3f}"
