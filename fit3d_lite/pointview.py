@@ -130,7 +130,7 @@ def point_view(
     heights = torch.quantile(local[chosen, 2], torch.tensor([0.01, 0.99]).double()).tolist()
     shape = {
         "W": WIDTH, "H": HEIGHT, "focal": FOCAL, "reach": REACH, "low": heights[0], "high": heights[1],
-        "dot": 3.6 / len(chosen) ** 0.5,  # as wide as neighbours on a surface are apart, roughly
+        "dot": 4.6 / len(chosen) ** 0.5,  # as wide as neighbours on a surface are apart, roughly
         "view": {"yaw": np.radians(yaw), "pitch": np.radians(pitch), "far": 1.8 / zoom},
     }  # fmt: skip
     # From the numbers that are sent, so that the still shows what the page will.

@@ -4,7 +4,7 @@
     foreground.py    what stands out: the first component as a threshold
     clusters.py      cosine similarity to a patch; groups whose numbers agree between models
     clusterscore.py  do groups agree with labels: NMI, AMI, ARI, purity, over several runs
-    artefacts.py     long tokens, the pattern of the place, grain
+    tokennoise.py    long tokens, the pattern of the place, grain
     embed.py         t-SNE of patches
     palette.py       labels, depths and numbers as colours for any colour vision
     show.py          photos and maps side by side, with titles and legends
@@ -22,7 +22,6 @@
 Nothing here knows how the features were made.
 """
 
-from .artefacts import local_noise, outlier_tokens, position_share, token_norms
 from .click import ClickMap, click_similarity
 from .clickbins import click_distribution
 from .clusters import agglomerative, kmeans, match_clusters, similarity
@@ -40,6 +39,7 @@ from .pictures import load_image, uploaded
 from .pointview import PointView, point_view
 from .sheet import Sheet, contact_sheet
 from .show import compare, show_depth, show_images, show_labels
+from .tokennoise import local_noise, outlier_tokens, position_share, token_norms
 
 __all__ = [
     "Basis", "ClickMap", "ClusterScores", "Embedding", "Foreground", "Frames", "LivePlot", "PointView", "Sheet",

@@ -9,7 +9,6 @@ Long tokens: Darcet et al. 2024, "Vision transformers need registers". The patte
 "Denoising vision transformers".
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
