@@ -55,8 +55,9 @@ def mean_iou(confusion: Tensor) -> float:  # confusion: [M, M], rows truth, colu
 class SegmentationScore:
     """What a confusion matrix says; all shares in 0..1."""
 
-    confusion: Tensor = field(repr=False)  # [M, M] int64: rows truth, columns guess, pixels
+    confusion: Tensor = field(repr=False)  # [M, M] int64: rows truth, columns guess, pixels of all photos
     classes: tuple[str, ...] = field(repr=False)
+    miou_by_photo: Tensor | None = field(default=None, repr=False)  # [V] of each photo by itself, to compare photo by photo
 
     @property
     def miou(self) -> float:

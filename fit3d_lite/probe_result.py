@@ -86,11 +86,9 @@ class Result:
         kept |= {"plan": self.readout.plan, "fingerprints": self.assembly.fingerprints}
         kept |= {"history": [asdict(step) for step in self.history]}
         state = {f"readout.{k}": v.detach().cpu().contiguous() for k, v in self.readout.state_dict().items()}
-        numbers = self.score.confusion if isinstance(self.score, SegmentationScore) else self.score.by_photo
+        state |= {f"score.{k}": v for k, v in vars(self.score).items() if isinstance(v, Tensor)}
         with replace_when_whole(path) as partial:
-            safetensors.torch.save_file(
-                state | {"numbers": numbers}, partial, {"format": FORMAT, "result": json.dumps(kept)}
-            )
+            safetensors.torch.save_file(state, partial, {"format": FORMAT, "result": json.dumps(kept)})
         return path
 
     def _answer(self, images: Tensor, flip: bool) -> Tensor:
@@ -174,10 +172,12 @@ def load_probe(path, features) -> SegmentationResult | DepthResult:
             "features it has learned on."
         )
     readout = readout_of(plan)
-    readout.load_state_dict({k.removeprefix("readout."): v for k, v in tensors.items() if k != "numbers"})
+    readout.load_state_dict({k.removeprefix("readout."): v for k, v in tensors.items() if k.startswith("readout.")})
     readout.to(assembly.device).eval()
-    numbers, depth = tensors["numbers"], plan["task"] == "depth"
-    return (DepthResult if depth else SegmentationResult)(
-        kept["name"], kept["seed"], readout.total([numbers if depth else numbers[None]]),
-        [Step(**step) for step in kept["history"]], readout, assembly, kept["seconds"], kept["feature_seconds"],
-    )  # fmt: skip
+    numbers = {k.removeprefix("score."): v for k, v in tensors.items() if k.startswith("score.")}
+    if plan["task"] == "depth":
+        kind, score = DepthResult, DepthScore(**numbers)
+    else:
+        kind, score = SegmentationResult, SegmentationScore(classes=tuple(plan["classes"]), **numbers)
+    history = [Step(**step) for step in kept["history"]]
+    return kind(kept["name"], kept["seed"], score, history, readout, assembly, kept["seconds"], kept["feature_seconds"])

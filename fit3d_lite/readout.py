@@ -20,7 +20,7 @@ from .depth_losses import GRADIENT_WEIGHT, gradient_loss, sig_loss
 from .depth_span import DepthSpan
 from .dpt import DPTDepthHead, DPTSegmentationHead
 from .heads import FINER, DepthHead, SegmentationHead, bin_probabilities, enlarge
-from .metrics import DepthScore, SegmentationScore, confusion_matrix, depth_errors
+from .metrics import DepthScore, SegmentationScore, confusion_matrix, depth_errors, mean_iou
 from .scene import IGNORE
 from .training import Training, lattice
 
@@ -77,11 +77,14 @@ class SegmentationReadout(Readout):
         known = (maps != IGNORE).sum().clamp(min=1)
         return F.cross_entropy(scores, maps, ignore_index=IGNORE, reduction="sum") / known
 
-    def score(self, answers: Tensor, maps: Tensor) -> Tensor:
-        return confusion_matrix(answers.argmax(1), maps, len(self.plan["classes"]))[None]
+    def score(self, answers: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:  # [M, M] of all, and mIoU of each [B]
+        pairs = zip(answers.argmax(1), maps, strict=True)
+        tables = [confusion_matrix(guess, truth, len(self.plan["classes"])).cpu() for guess, truth in pairs]
+        return sum(tables), torch.tensor([mean_iou(table) for table in tables])
 
-    def total(self, scores: Sequence[Tensor]) -> SegmentationScore:
-        return SegmentationScore(torch.cat(list(scores)).sum(0).cpu(), tuple(self.plan["classes"]))
+    def total(self, scores: Sequence[tuple[Tensor, Tensor]]) -> SegmentationScore:
+        tables, by_photo = zip(*scores, strict=True)
+        return SegmentationScore(sum(tables), tuple(self.plan["classes"]), torch.cat(by_photo))
 
     @staticmethod
     def quality(score: SegmentationScore) -> float:

@@ -23,6 +23,7 @@ from fit3d_lite import (
 from fit3d_lite.depth_losses import gradient_loss, sig_loss
 from fit3d_lite.featurestore import FeatureStore
 from fit3d_lite.labelled import LabelledPhotos
+from fit3d_lite.metrics import confusion_matrix, mean_iou
 from fit3d_lite.probe import _endless
 from fit3d_lite.scene import IGNORE
 from fit3d_lite.training import LIGHT
@@ -76,6 +77,14 @@ def test_labels_that_lie_open_in_the_features_are_found_and_noise_gives_chance()
     assert str(good).startswith("raw RGB ") and f"mIoU {good.miou:.3f}" in str(good)
 
 
+def test_each_photo_has_a_score_of_its_own():
+    found = segment()
+    alone = [mean_iou(confusion_matrix(guess, truth, 4)) for guess, truth in zip(
+        found.predict(TEST[0].images), TEST[0].labels, strict=True
+    )]  # fmt: skip
+    assert_close(found.score.miou_by_photo, torch.tensor(alone))
+
+
 def test_depth_that_lies_open_in_the_features_is_found_and_noise_gives_the_mean_depth():
     good, bad = deepen(steps=150), deepen(Noise(PATCH), steps=150)
     spread = TEST[0].depths.std(dim=(1, 2)).mean().item()
@@ -107,6 +116,8 @@ def test_results_predict_measure_and_come_back_from_disk(probe, tmp_path):
     back = load_probe(found.save(tmp_path / "head.safetensors"), features)
     assert torch.equal(back.predict(TEST[0].images), guess)
     assert str(back) == str(found) and back.history == found.history
+    for name, tensor in vars(found.score).items():
+        assert torch.equal(getattr(back.score, name), tensor) if isinstance(tensor, torch.Tensor) else True
     with pytest.raises(ValueError, match=r"trained on 2 ViTs \(fusion\).*given are 1 \(fusion\)"):
         load_probe(tmp_path / "head.safetensors", RawPixels(PATCH))
     with pytest.raises(FileNotFoundError, match="no probe at"):
