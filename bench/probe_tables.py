@@ -29,7 +29,8 @@ def report(plan: Plan, linear, dpt, whole, chance, seconds) -> str:
     return f"""# What heads read from frozen features, on rooms that none of them has seen
 
 {plan.runs} seeds. Each has its own rooms: {plan.train} to train on, {plan.validation} to choose the best head of the
-training, {plan.test} to test; {plan.views} views of {plan.size}² each. Each has its own fine-tuned and untrained ViTs, and its own head.
+training, {plan.test} to test; {plan.views} views of {plan.size}² each. Each has its own fine-tuned and untrained ViTs, and
+its own head.
 Mean ± standard deviation over seeds; most of that spread is the rooms, which all rows of a seed share, so rows are
 compared by their differences, below.
 Heads and losses are the paper's, trained by the light settings; seconds on one thread.
@@ -84,7 +85,7 @@ def differences(plan, linear) -> str:
     return (
         table(["features", "minus", *header], lines)
         + f"\n\nMean difference ± half the width of its 95 % interval, from a paired t-test over the {plan.runs} seeds,\n"
-        f"and over all {plan.runs * plan.test} test rooms, each judged by its own mIoU and RMSE (not, as above, by all at once).\n"
+        f"and over all {plan.runs * plan.test} test rooms, each judged by its own mIoU and RMSE (not, as above, by all).\n"
         "In words, where better and worse mean that the interval leaves out 0:\n\n"
         + "\n".join(words)
         + f"\n\nOf {len(verdicts)} comparisons about {0.05 * len(verdicts):.0f} would come out as significant by chance alone."
