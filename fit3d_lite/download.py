@@ -41,7 +41,7 @@ def fetch(url, path, sha256=None, git_blob=None, size=None, *, retries=4, backof
     path = Path(path)
     bar = tqdm(total=size, unit="B", unit_scale=True, unit_divisor=1024, desc=path.name, delay=1.0)
     with bar:
-        return _fetch(url, path, sha256, git_blob, size, retries, backoff, timeout, bar)
+        return _fetch(url, path, sha256, git_blob, size, retries, backoff, timeout, bar, counts=size is None)
 
 
 def fetch_many(files, threads=8, desc=None, **options) -> list[Path]:
@@ -71,7 +71,10 @@ def fetch_many(files, threads=8, desc=None, **options) -> list[Path]:
         tqdm(total=total, unit="B", unit_scale=True, unit_divisor=1024, desc=desc, delay=1.0) as bar,
         ThreadPoolExecutor(max_workers=threads) as pool,
     ):
-        jobs = [pool.submit(_fetch, **(file | {"path": Path(file["path"])}), **options, bar=bar) for file in files]
+        jobs = [
+            pool.submit(_fetch, **(file | {"path": Path(file["path"])}), **options, bar=bar, counts=total is None)
+            for file in files
+        ]
         try:
             return [job.result() for job in jobs]
         except BaseException:  # also a stopped notebook: do not start what has not begun
@@ -84,8 +87,8 @@ def offline() -> bool:
     return os.environ.get("FIT3D_OFFLINE", "0") not in ("", "0")
 
 
-def _fetch(url, path, sha256, git_blob, size, retries, backoff, timeout, bar) -> Path:
-    share = _Share(bar)
+def _fetch(url, path, sha256, git_blob, size, retries, backoff, timeout, bar, counts) -> Path:
+    share = _Share(bar, counts)
     if path.exists():
         _check_existing(path, sha256, git_blob, size)
         share.reach(path.stat().st_size)
@@ -129,8 +132,10 @@ def _fetch(url, path, sha256, git_blob, size, retries, backoff, timeout, bar) ->
 class _Share:
     """One file's part of a progress bar that several threads move, back too when a download starts over."""
 
-    def __init__(self, bar):
-        self.bar, self.position, self.own = bar, 0, bar.total is None
+    def __init__(self, bar, counts: bool):
+        # Whether this file's size is still to be counted is settled before any thread starts: by the time a slow one
+        # gets here, a fast one may have given the bar a total.
+        self.bar, self.position, self.own = bar, 0, counts
 
     def expect(self, total):
         if self.own and total is not None:
