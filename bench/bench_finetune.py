@@ -1,7 +1,7 @@
 """Does 3D-aware fine-tuning help, and is it the 3D? Evidence, the search for the lite recipe, speed and memory.
 
     make bench ONLY=finetune            # all; about an hour on one core the first time, everything trained is kept
-    python -m bench.bench_finetune evidence search speed      # some of the parts, the others as they were last measured
+    python -m bench.bench_finetune evidence search tiny       # some of the parts, the others as they were last measured
 """
 
 from __future__ import annotations
@@ -176,22 +176,22 @@ print(json.dumps([len(times) / sum(times), peak_mb(), start]))
 """
 
 
-def speed() -> str:
+TINY = {"name": "tiny", "weights": "original", "size": 192, "gaussians": 12_000, "epochs": 3}
+VIT_S = {"name": "dinov2_small", "weights": "random", "size": 392, "gaussians": 36_000, "epochs": 2}
+
+
+def speed(vit: dict) -> str:
+    """Steps a second and peak memory of each way to train, each in a process of its own."""
     body = []
-    for label, name, weights, size, gaussians, epochs in (
-        ("tiny, 192²", "tiny", "original", 192, 12_000, 3), ("ViT-S, 392²", "dinov2_small", "random", 392, 36_000, 2),
+    for what, options in (
+        ("full", {}), ("full, target rendered in each step", {"targets": "render"}), ("LoRA, rank 8", {"train": "lora"}),
+        ("adapter", {"train": "adapter"}),
     ):  # fmt: skip
-        for what, options in (
-            ("full", {}), ("full, target rendered in each step", {"targets": "render"}), ("LoRA, rank 8", {"train": "lora"}),
-            ("adapter", {"train": "adapter"}),
-        ):  # fmt: skip
-            code = TIMED.format(
-                name=name, weights=weights, size=size, gaussians=gaussians, epochs=epochs, options=options, skip=4
-            )
-            rate, peak, start = json.loads(in_fresh_process(code).splitlines()[-1])
-            body.append([label, what, f"{rate:.2f}", f"{peak:.0f}", f"{peak - start:.0f}"])
-            print(body[-1], flush=True)
-    return table(["ViT", "trained", "steps a second (2 images each)", "peak memory, MB", "above the start, MB"], body)
+        code = TIMED.format(**vit, options=options, skip=4)
+        rate, peak, start = json.loads(in_fresh_process(code).splitlines()[-1])
+        body.append([what, f"{rate:.2f}", f"{peak:.0f}", f"{peak - start:.0f}"])
+        print(body[-1], flush=True)
+    return table(["trained", "steps a second (2 images each)", "peak memory, MB", "above the start, MB"], body)
 
 
 def quick() -> str:
@@ -229,7 +229,8 @@ def main(asked: list[str]) -> None:
     kept = CACHE / "sections.json"
     parts = json.loads(kept.read_text()) if kept.is_file() else {}
     judges: list = [None] * REPETITIONS
-    ways = {"evidence": lambda: evidence(judges), "search": lambda: search(judges), "speed": speed, "quick": quick}
+    ways = {"evidence": lambda: evidence(judges), "search": lambda: search(judges)}
+    ways |= {"tiny": lambda: speed(TINY), "vit_s": lambda: speed(VIT_S), "quick": quick}
     for name in asked or list(ways):
         parts[name] = ways[name]()
         with replace_when_whole(kept) as partial:
@@ -237,7 +238,8 @@ def main(asked: list[str]) -> None:
     titles = {
         "evidence": "Evidence",
         "search": f"What each part of `lite` does, alone, on {SEARCH_ROOMS} rooms",
-        "speed": "Speed and memory",
+        "tiny": "Speed and memory, tiny ViT at 192²",
+        "vit_s": "Speed and memory, ViT-S at 392²",
         "quick": "The quick profile, six rooms × 16 views (aim: fine-tuning under 60 s on two cores)",
     }
     write("finetune", "\n\n".join([ABOUT, *(f"## {titles[n]}\n\n{parts[n]}" for n in titles if n in parts)]))
