@@ -89,6 +89,9 @@ def test_a_square_holds_the_whole_photo_and_labels_only_there(tmp_path):
     outside[:, 10:50] = False  # 30×20 becomes 60×40, in the middle
     assert (label[outside] == IGNORE).all() and (image[:, outside] == 0.5).all()
     assert torch.equal(label[:, 10:50], plain.label.repeat_interleave(2, 0).repeat_interleave(2, 1))
+    wide = captures.ade20k(tmp_path, "training", side=60)[0]  # 12×20 becomes 36×60
+    assert (wide.label[:12] == IGNORE).all() and (wide.label[48:] == IGNORE).all() and (wide.image[:, :12] == 0.5).all()
+    assert (wide.label[12:48] != IGNORE).any(1).all()
 
 
 def test_photos_and_annotations_that_do_not_pair_up_are_named(tmp_path):
