@@ -89,8 +89,8 @@ def _descend(x: np.ndarray, start: np.ndarray | None, perplexity: float, seed: i
     from sklearn.manifold import TSNE, trustworthiness
     from threadpoolctl import threadpool_limits
 
-    # The usual start has a small spread: from far apart, points could not pass each other.
-    begin = "pca" if start is None else (start / start.std() * 1e-4).astype(np.float32)
+    # From the first page at its full size: shrunk to a point, as t-SNE usually starts, it may come out turned or mirrored.
+    begin = "pca" if start is None else start.astype(np.float32)
     with threadpool_limits(1):
         page = TSNE(2, perplexity=perplexity, init=begin, random_state=seed).fit_transform(x)
         near = min(NEIGHBOURS, (len(x) - 1) // 2)
