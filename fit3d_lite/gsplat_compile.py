@@ -1,0 +1,95 @@
+"""The process that compiles gsplat: started in the background by gsplat_build.py, and nothing waits for it.
+
+    python -m fit3d_lite.gsplat_compile <folder of the gsplat package> <library to make>
+
+gsplat would compile itself at its first use, but it does so inside the running cell, and starts from nothing when it
+was interrupted (it deletes its build folder unless the library is whole). Here torch's public
+``cpp_extension.load`` does the same work in a folder that is kept, so that ninja goes on where it was stopped.
+
+    <library>.lock   held (flock) while a process compiles; the kernel lets go of it however the process ends
+    <library>.log    what the compilers said
+    build/           objects, build.ninja and ninja's memory
+    <library>        appears when all is compiled, has been imported once and holds the functions we call
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from .files import replace_when_whole
+
+NAME = "gsplat_cuda"  # fixed in gsplat's sources: the library's own name for itself
+# The flags that gsplat 1.5.3 compiles itself with.
+FLAGS = {"extra_cflags": ["-O3", "-Wno-attributes"], "extra_cuda_cflags": ["-O3", "-use_fast_math"]}
+# gsplat's functions behind render, pairs and MCMCStrategy.
+NEEDED = (
+    "CameraModelType", "projection_ewa_3dgs_fused_fwd", "projection_ewa_3dgs_fused_bwd", "intersect_tile",
+    "intersect_offset", "rasterize_to_pixels_3dgs_fwd", "rasterize_to_pixels_3dgs_bwd", "rasterize_to_indices_3dgs",
+    "quat_scale_to_covar_preci_fwd", "relocation",
+)  # fmt: skip
+
+
+def lock(library: Path):
+    """An open file that holds the lock of ``library``, or None when another process holds it."""
+    library.parent.mkdir(parents=True, exist_ok=True)
+    file = open(library.with_suffix(".lock"), "a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file
+
+
+def sources(package: Path) -> list[str]:
+    """The CUDA and C++ files of gsplat, sorted, so that the same files always give the same library."""
+    cuda = package / "cuda"
+    files = sorted(cuda.glob("csrc/*.cu")) + sorted(cuda.glob("csrc/*.cpp")) + [cuda / "ext.cpp"]
+    return [str(file) for file in files]
+
+
+def compile_library(package: Path, library: Path) -> None:
+    """Compile what is not compiled yet, import the result once, and give it its name."""
+    from torch.utils import cpp_extension
+
+    folder = library.parent / "build"
+    folder.mkdir(parents=True, exist_ok=True)
+    # torch ≤ 2.11 waits forever for this file when its owner was killed. We hold our own lock, so nobody owns it.
+    (folder / "lock").unlink(missing_ok=True)
+    include = [package / "cuda/include", package / "cuda/csrc/third_party/glm"]
+    module = cpp_extension.load(
+        NAME,
+        sources(package),
+        **FLAGS,
+        extra_include_paths=[str(path) for path in include],
+        build_directory=str(folder),
+        verbose=True,
+    )
+    if missing := [name for name in NEEDED if not hasattr(module, name)]:
+        raise ImportError(f"error: the compiled library lacks {', '.join(missing)}; is gsplat at {package} whole?")
+    with replace_when_whole(library) as partial:
+        shutil.copyfile(folder / f"{NAME}.so", partial)
+
+
+def main() -> int:
+    package, library = Path(sys.argv[1]), Path(sys.argv[2])
+    held = lock(library)
+    if held is None:
+        print("another process is compiling this library")
+        return 0
+    with contextlib.suppress(OSError):  # a terminal has no length
+        os.ftruncate(1, 0)  # the log is of this attempt alone
+    start = time.time()
+    compile_library(package, library)
+    print(f"compiled in {time.time() - start:.0f} s: {library}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
