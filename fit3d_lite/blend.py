@@ -60,15 +60,14 @@ class PairWeights(torch.autograd.Function):
     def forward(ctx, ellipses, who, pixel, width):
         across, along, _, _ = _offsets(ellipses, who, pixel, width)
         alpha = (ellipses[:, 5][who] * torch.exp(-0.5 * (across**2 + along**2))).clamp_max(ALPHA_MAX)
-        listed = torch.nonzero(alpha >= ALPHA_MIN).squeeze(1)
-        alpha, spot = alpha[listed], pixel[listed]
+        alpha = torch.where(alpha >= ALPHA_MIN, alpha, 0)
         log_pass = torch.log1p(-alpha.double())
         through = log_pass.cumsum(0)
         before = through - log_pass
-        start = _segment_starts(spot)
-        reaches = through - before[start] > math.log(T_MIN)
-        transmittance = (before - before[start]).exp().to(alpha.dtype)[reaches]
-        keep, alpha = listed[reaches], alpha[reaches]
+        start = _segment_starts(pixel)
+        reaches = (alpha > 0) & (through - before[start] > math.log(T_MIN))
+        keep = torch.nonzero(reaches).squeeze(1)  # how many there are is all that a GPU has to tell the host
+        alpha, transmittance = alpha[keep], (before - before[start])[keep].exp().to(alpha.dtype)
         ctx.save_for_backward(ellipses, who[keep], pixel[keep], alpha, transmittance)
         ctx.width = width
         ctx.mark_non_differentiable(keep)

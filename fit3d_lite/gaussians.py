@@ -7,6 +7,7 @@ drawn; the logarithms and logits that optimisers and .ply files use appear only 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -67,27 +68,25 @@ class Gaussians:
         """Raise ValueError, with the numbers, for NaN, scales ≤ 0, opacities outside 0..1 or zero quaternions; else
         self.
         """
+        if not len(self):
+            return self
         with torch.no_grad():
-            for f in fields(self):
-                bad = ~torch.isfinite(getattr(self, f.name))
-                if bad.any():
-                    rows = int(bad.reshape(len(self), -1).any(1).sum())
-                    raise ValueError(
-                        f"{rows} of {len(self)} Gaussians have NaN or infinite {f.name}: drop them with cloud[mask]."
-                    )
-            if not len(self):
-                return self
-            if float(self.scales.min()) <= 0:
+            # All in one small tensor, so that a GPU is waited for once. A sum is finite only if all it adds are.
+            sums = [getattr(self, f.name).double().sum() for f in fields(self)]
+            limits = [self.scales.min(), self.opacities.min(), self.opacities.max(), self.quats.norm(dim=1).min()]
+            *sums, thin, low, high, shortest = torch.stack([*sums, *(x.double() for x in limits)]).tolist()
+        for f, total in zip(fields(self), sums, strict=True):
+            if not math.isfinite(total):
+                rows = int((~torch.isfinite(getattr(self, f.name))).reshape(len(self), -1).any(1).sum())
                 raise ValueError(
-                    f"Scales are standard deviations in metres and must be > 0, got {float(self.scales.min()):.3g}."
+                    f"{rows} of {len(self)} Gaussians have NaN or infinite {f.name}: drop them with cloud[mask]."
                 )
-            low, high = float(self.opacities.min()), float(self.opacities.max())
-            if low < 0 or high > 1:
-                raise ValueError(
-                    f"Opacities must lie in 0..1, got {low:.3g}..{high:.3g}: apply a sigmoid to logits first."
-                )
-            if float(self.quats.norm(dim=1).min()) < 1e-12:
-                raise ValueError("Some quaternions are zero; use (1, 0, 0, 0) for no rotation.")
+        if thin <= 0:
+            raise ValueError(f"Scales are standard deviations in metres and must be > 0, got {thin:.3g}.")
+        if low < 0 or high > 1:
+            raise ValueError(f"Opacities must lie in 0..1, got {low:.3g}..{high:.3g}: apply a sigmoid to logits first.")
+        if shortest < 1e-12:
+            raise ValueError("Some quaternions are zero; use (1, 0, 0, 0) for no rotation.")
         return self
 
     def covariances(self) -> Tensor:  # [N, 3, 3] metres²

@@ -7,7 +7,7 @@ import torch
 from dense import dense_view_matrix
 
 from fit3d_lite import Camera, Gaussians, project, render, view_matrix
-from fit3d_lite.splat import list_pairs
+from fit3d_lite.pairs import list_pairs
 
 # float32 with float64 projection: rounding of single numbers is 6e-8, sums of some tens of them stay below 1e-6 in
 # norm. The aim we hold ourselves to is ten times wider.
