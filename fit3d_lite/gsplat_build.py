@@ -113,8 +113,6 @@ class Build:
             return None
         lines = self.log.read_text(errors="replace").splitlines()
         said = [line.strip() for line in lines if _is_error(line)]
-        if not said:  # no compiler spoke: then the last words, or none because the process was killed
-            said = [line.strip() for line in lines if line.strip() and not line.startswith("[")][-1:]
         text = "\n".join(said[:3]) or "it ended without a word, so it was probably killed"
         if re.search(r"Killed|signal 9|out of memory", text):
             text += "\nThe machine was out of memory: try jobs=1."
@@ -130,8 +128,10 @@ class Build:
             return total, total
         said = self.log.read_text(errors="replace") if self.log.is_file() else ""
         steps = re.findall(r"^\[(\d+)/(\d+)\] ", said, re.MULTILINE)
-        if not steps:
-            return 0, total
+        if not steps:  # nothing finished in this attempt yet; ninja remembers those before
+            memory = plan.with_name(".ninja_log")
+            made = {line.split("\t")[3] for line in memory.read_text().splitlines()[1:]} if memory.is_file() else set()
+            return sum((plan.parent / name).is_file() for name in made), total
         finished, planned = map(int, steps[-1])
         return total - planned + finished, total  # a resumed build plans only what is left
 
@@ -158,7 +158,9 @@ class Build:
                 steps, bar.total = self.progress()
                 bar.update(steps - bar.n)
                 if timeout is not None and time.monotonic() - start > timeout:
-                    raise TimeoutError(f"gsplat is not compiled after {timeout:g} s ({steps} of {bar.total} steps done).")
+                    raise TimeoutError(
+                        f"gsplat is not compiled after {timeout:g} s ({steps} of {bar.total} steps done)."
+                    )
                 time.sleep(0.2)
             bar.update(self.progress()[0] - bar.n)
         if not self.done:
@@ -187,8 +189,11 @@ class Build:
 
 
 def _is_error(line: str) -> bool:
-    # Lines in brackets are ninja's, which repeat whole commands; "FAILED:" names only the file.
-    spoken = re.search(r"\berror\s*:|undefined reference|cannot find -l|Unsupported gpu|died due to signal", line)
+    # Lines in brackets are ninja's, which repeat whole commands; "FAILED:" names only the file. The compiler's error
+    # stands above Python's (RuntimeError: Error building …), so it comes first.
+    spoken = re.search(
+        r"\b(fatal )?error\s*:|undefined reference|cannot find -l|Unsupported gpu|died due to signal|^\w*Error: ", line
+    )
     return bool(spoken) and not line.startswith(("[", "FAILED:"))
 
 

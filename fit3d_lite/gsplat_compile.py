@@ -6,7 +6,8 @@ gsplat would compile itself at its first use, but it does so inside the running 
 was interrupted (it deletes its build folder unless the library is whole). Here torch's public
 ``cpp_extension.load`` does the same work in a folder that is kept, so that ninja goes on where it was stopped.
 
-    <library>.lock   held (flock) while a process compiles; the kernel lets go of it however the process ends
+    <library>.lock   held (flock) while a process compiles; the kernel lets go of it however the process ends.
+                     Inside stands that process's number
     <library>.log    what the compilers said
     build/           objects, build.ninja and ninja's memory
     <library>        appears when all is compiled, has been imported once and holds the functions we call
@@ -18,6 +19,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -38,13 +40,24 @@ NEEDED = (
 def lock(library: Path):
     """An open file that holds the lock of ``library``, or None when another process holds it."""
     library.parent.mkdir(parents=True, exist_ok=True)
-    file = open(library.with_suffix(".lock"), "a")
+    file = open(library.with_suffix(".lock"), "a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.close()
         return None
     return file
+
+
+def end_orphans(session: int, folder: Path) -> None:
+    """End compilers that outlived a killed ninja: two of them at one object would spoil it.
+
+    They are known by the session of the process that started them and by ninja's folder, in which they work.
+    """
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError):  # ended meanwhile, or not ours to look at
+            if os.getsid(int(process.name)) == session and (process / "cwd").readlink() == folder.resolve():
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def sources(package: Path) -> list[str]:
@@ -83,6 +96,13 @@ def main() -> int:
     if held is None:
         print("another process is compiling this library")
         return 0
+    held.seek(0)
+    former = held.read()
+    if former.isdigit():
+        end_orphans(int(former), library.parent / "build")
+    held.truncate(0)
+    held.write(str(os.getsid(0)))
+    held.flush()
     with contextlib.suppress(OSError):  # a terminal has no length
         os.ftruncate(1, 0)  # the log is of this attempt alone
     start = time.time()

@@ -42,9 +42,10 @@ def forget() -> None:
 
 
 def why_not(works: Callable[[], None]) -> str | None:
-    """None when gsplat can draw here, else the reason in one sentence. ``works`` is called once and raises if not.
+    """None when gsplat can draw here, else the reason in one sentence, without its full stop.
 
-    A yes holds for the life of the process, a no for ten seconds or until a build is seen to finish.
+    ``works`` is called when the extension is found, and raises if it does not draw right. A yes holds for the life of
+    the process, a no for ten seconds or until a build is seen to finish.
     """
     global _believed
     if _believed is None or time.monotonic() > _believed[0]:
@@ -61,7 +62,7 @@ def why_not(works: Callable[[], None]) -> str | None:
 def _connected() -> str | None:
     """Find the extension, load it, hand it to gsplat; or say what is missing."""
     if not torch.cuda.is_available():
-        return "gsplat draws on a CUDA device, and there is none."
+        return "gsplat draws on a CUDA device, and there is none"
     for module in ("gsplat", "packaging", "rich"):
         if importlib.util.find_spec(module) is None:
             return f"{module} is not installed: pip install gsplat==1.5.3 ninja packaging"
@@ -75,7 +76,7 @@ def _connected() -> str | None:
             return None
         except ImportError as problem:
             failures.append(f"{path} cannot be loaded ({problem})")
-    return "; ".join(failures) or "gsplat is not compiled yet: build_gsplat() does it in the background."
+    return "; ".join(failures) or "gsplat is not compiled yet: f3d.build_gsplat() does it in the background"
 
 
 def _candidates() -> Iterator[Path]:

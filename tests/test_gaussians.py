@@ -215,21 +215,23 @@ def test_fit_is_repeatable_with_a_seed():
 
 
 def test_splitting_keeps_the_picture_nearly_the_same_and_dropping_removes_the_faint():
-    from fit3d_lite.photofit import _raw, _refine
+    from fit3d_lite.densify import Split
+    from fit3d_lite.photofit import _raw
 
     scene = painted_box(2)
     cloud = Gaussians.from_depth(scene, count=300)
     cloud.opacities[:20] = 0.001
     raw = _raw(cloud)
-    optimizer = torch.optim.Adam([{"params": [p], "lr": 0.0, "name": n} for n, p in raw.items()])
+    optimizers = {n: torch.optim.Adam([p], lr=0.0) for n, p in raw.items()}
     sum(p.sum() for p in raw.values()).backward()
-    optimizer.step()
-    pull = torch.ones(len(cloud), 2)
-    refined = _refine(optimizer, raw, pull, 0.1, 10_000)
-    assert len(refined["means"]) == len(cloud) - 20 + math.ceil(0.1 * (len(cloud) - 20))
-    for group in optimizer.param_groups:
-        state = optimizer.state[group["params"][0]]
-        assert state["exp_avg"].shape == group["params"][0].shape and state["step"] == 1
+    for optimizer in optimizers.values():
+        optimizer.step()
+    Split(len(cloud), 10_000, share=0.1, every=1, until=2).refine(raw, optimizers)
+    assert len(raw["means"]) == len(cloud) - 20 + math.ceil(0.1 * (len(cloud) - 20))
+    for name, optimizer in optimizers.items():
+        assert optimizer.param_groups[0]["params"][0] is raw[name]
+        state = optimizer.state[raw[name]]
+        assert state["exp_avg"].shape == raw[name].shape and state["step"] == 1
 
 
 def test_an_interrupted_fit_keeps_what_it_reached(monkeypatch, capsys):
@@ -237,11 +239,11 @@ def test_an_interrupted_fit_keeps_what_it_reached(monkeypatch, capsys):
     start = Gaussians.from_depth(scene, count=200)
     calls = []
 
-    def stop_at_four(*args):
+    def stop_at_four(*args, **kwargs):
         calls.append(1)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return render(*args)
+        return render(*args, **kwargs)
 
     monkeypatch.setattr("fit3d_lite.photofit.render", stop_at_four)
     reached = fit(start, scene, 50, progress=False)
