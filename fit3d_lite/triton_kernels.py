@@ -70,6 +70,25 @@ def _pass_one(ellipses, listed, index, end, column, row, T, live):
 
 
 @triton.jit
+def _push_ellipse(
+    out, gain, behind, T, weight, raw, counts, across, along, du, dv, slope, inv_u, inv_v, opacity
+):
+    """Add what one Gaussian's ellipse gets from this tile, where ``gain`` is the gradient of its weights -> ``behind``
+    with the Gaussian in it."""
+    alpha = tl.minimum(raw, _ALPHA_MAX)
+    grown = tl.where(counts & (raw < _ALPHA_MAX), T * gain - behind / (1.0 - alpha), 0.0)
+    d_square = -grown * alpha  # gradient of ½ distance²
+    d_du = d_square * across * inv_u
+    tl.atomic_add(out, tl.sum(-d_du, axis=0))
+    tl.atomic_add(out + 1, tl.sum(d_du * slope - d_square * along * inv_v, axis=0))
+    tl.atomic_add(out + 2, tl.sum(-d_du * dv, axis=0))
+    tl.atomic_add(out + 3, tl.sum(d_square * along * dv, axis=0))
+    tl.atomic_add(out + 4, tl.sum(d_square * across * du, axis=0))
+    tl.atomic_add(out + 5, tl.sum(grown * alpha, axis=0) / opacity)
+    return behind + weight * gain
+
+
+@triton.jit
 def blend_forward(
     ellipses,  # [N, 6]
     listed,  # [I] int32: Gaussians by tile, in each from near to far
@@ -148,17 +167,10 @@ def blend_backward(
                     d_values + who * channels + channel, tl.sum(arriving * weight[:, None], axis=0), mask=real
                 )
             if GEOMETRY:
-                grown = tl.where(counts & (raw < _ALPHA_MAX), T * gain - behind / (1.0 - alpha), 0.0)
-                behind += weight * gain
-                d_square = -grown * alpha  # gradient of ½ distance²
-                d_du = d_square * across * inv_u
-                out = d_ellipses + who * 6
-                tl.atomic_add(out, tl.sum(-d_du, axis=0))
-                tl.atomic_add(out + 1, tl.sum(d_du * slope - d_square * along * inv_v, axis=0))
-                tl.atomic_add(out + 2, tl.sum(-d_du * dv, axis=0))
-                tl.atomic_add(out + 3, tl.sum(d_square * along * dv, axis=0))
-                tl.atomic_add(out + 4, tl.sum(d_square * across * du, axis=0))
-                tl.atomic_add(out + 5, tl.sum(grown * alpha, axis=0) / opacity)
+                behind = _push_ellipse(
+                    d_ellipses + who * 6, gain, behind, T, weight, raw, counts,
+                    across, along, du, dv, slope, inv_u, inv_v, opacity,
+                )  # fmt: skip
         index -= 1
 
 

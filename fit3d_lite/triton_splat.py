@@ -18,13 +18,14 @@ import os
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .blend import ALPHA_MIN, PairWeights
 from .camera import Camera
 from .gaussians import Gaussians
 
-MAX_BLOCK = 32  # channels that a tile adds up at once; wider values are done in several passes
+MAX_BLOCK = 16  # channels that a tile adds up at once, in several passes; 32 would not fit a T4's registers (255 a thread)
 MAX_LISTED = 2**25  # (tile, Gaussian) pairs listed at once, about 1 GB while they are sorted; else in bands of tiles
 
 
@@ -45,6 +46,17 @@ class TileLists:
     starts: Tensor  # [tiles + 1] int32
     tiles_x: int
     first_row: int  # of pixels
+
+    @property
+    def tiles(self) -> int:
+        return len(self.starts) - 1
+
+    def sizes(self, camera: Camera) -> tuple[int, int, int, int]:
+        """What every kernel is told: width, one past the last row of these tiles, tiles in a row, first row."""
+        from .triton_kernels import TILE
+
+        end = self.first_row + self.tiles // self.tiles_x * TILE
+        return camera.width, min(camera.height, end), self.tiles_x, self.first_row
 
 
 def tile_lists(
@@ -97,57 +109,67 @@ def _cells(mean: Tensor, half: Tensor, size: int, cell: int) -> tuple[Tensor, Te
 
 
 class Blend(torch.autograd.Function):
-    """(ellipses [N, 6], values [N, C], lists, camera) -> image [H*W, C], alpha [H*W]."""
+    """(ellipses [N, 6], values [N, C ≥ 4], lists, camera) -> image [H*W, C], alpha [H*W]."""
 
     @staticmethod
     def forward(ctx, ellipses, values, lists, camera):
         from .triton_kernels import blend_forward
+        from .triton_narrow import CHANNELS, narrow_forward
 
+        narrow = values.shape[1] == CHANNELS
         ellipses, values = ellipses.contiguous(), values.contiguous()
         pixels, channels = camera.height * camera.width, values.shape[1]
         image = values.new_empty(pixels, channels)
         passing = values.new_empty(pixels)
         last = torch.empty(pixels, dtype=torch.int32, device=values.device)
-        block, parts = _blocks(channels)
         for one in lists:
-            blend_forward[(len(one.starts) - 1, parts)](
-                ellipses, one.listed, one.starts, values, image, passing, last,
-                camera.width, _end(one, camera), one.tiles_x, one.first_row, channels, BLOCK=block, num_warps=1,
-            )  # fmt: skip
+            scene = (ellipses, one.listed, one.starts, values, image, passing, last, *one.sizes(camera))
+            if narrow:
+                narrow_forward[(one.tiles,)](*scene, num_warps=1)
+            else:
+                block, parts = _blocks(channels)
+                blend_forward[(one.tiles, parts)](*scene, channels, BLOCK=block, num_warps=1)
         ctx.save_for_backward(ellipses, values, passing, last)
-        ctx.lists, ctx.camera = lists, camera
+        ctx.lists, ctx.camera, ctx.narrow = lists, camera, narrow
         return image, 1 - passing
 
     @staticmethod
     def backward(ctx, d_image, d_alpha):
         from .triton_kernels import blend_backward
+        from .triton_narrow import narrow_backward
 
         ellipses, values, passing, last = ctx.saved_tensors
         geometry, wanted = ctx.needs_input_grad[:2]
         d_ellipses, d_values = torch.zeros_like(ellipses), torch.zeros_like(values)
-        channels = values.shape[1]
-        block, parts = _blocks(channels)
+        arriving = (d_image.contiguous(), d_alpha.contiguous())
+        asked = {"GEOMETRY": geometry, "VALUES": wanted, "num_warps": 1}
         for one in ctx.lists:
-            blend_backward[(len(one.starts) - 1, parts)](
-                ellipses, one.listed, one.starts, values, passing, last,
-                d_image.contiguous(), d_alpha.contiguous(), d_ellipses, d_values,
-                ctx.camera.width, _end(one, ctx.camera), one.tiles_x, one.first_row, channels,
-                BLOCK=block, GEOMETRY=geometry, VALUES=wanted, num_warps=1,
-            )  # fmt: skip
+            scene = (ellipses, one.listed, one.starts, values, passing, last, *arriving, d_ellipses, d_values)
+            if ctx.narrow:
+                narrow_backward[(one.tiles,)](*scene, *one.sizes(ctx.camera), **asked)
+            else:
+                block, parts = _blocks(values.shape[1])
+                blend_backward[(one.tiles, parts)](
+                    *scene, *one.sizes(ctx.camera), values.shape[1], BLOCK=block, **asked
+                )
         return d_ellipses if geometry else None, d_values if wanted else None, None, None
+
+
+def blend(
+    ellipses: Tensor, values: Tensor, lists: list[TileLists], camera: Camera
+) -> tuple[Tensor, Tensor]:  # [H*W, C], [H*W]
+    """Weighted sums of ``values`` [N, C] in every pixel, and the opacity."""
+    from .triton_narrow import CHANNELS
+
+    channels = values.shape[1]
+    image, alpha = Blend.apply(ellipses, F.pad(values, (0, max(0, CHANNELS - channels))), lists, camera)
+    return image[:, :channels], alpha
 
 
 def _blocks(channels: int) -> tuple[int, int]:
     """Channels of one program, a power of two, and how many programs share a tile."""
-    block = min(MAX_BLOCK, 1 << max(channels - 1, 0).bit_length())
-    return block, max(1, -(-channels // block))
-
-
-def _end(lists: TileLists, camera: Camera) -> int:
-    """One past the last row of pixels of these tiles."""
-    from .triton_kernels import TILE
-
-    return min(camera.height, lists.first_row + (len(lists.starts) - 1) // lists.tiles_x * TILE)
+    block = min(MAX_BLOCK, 1 << (channels - 1).bit_length())
+    return block, -(-channels // block)
 
 
 def render(
@@ -159,7 +181,7 @@ def render(
     ellipses, depths = project_ellipses(cloud, camera, near)
     with torch.no_grad():
         lists = tile_lists(ellipses, depths, camera)
-    image, alpha = Blend.apply(ellipses, values, lists, camera)
+    image, alpha = blend(ellipses, values, lists, camera)
     return image.reshape(camera.height, camera.width, -1), alpha.reshape(camera.height, camera.width)
 
 
@@ -176,15 +198,15 @@ def weights(cloud: Gaussians, camera: Camera, near: float) -> tuple[Tensor, Tens
     counted = torch.zeros(pixels, dtype=torch.int32, device=fixed.device)
     with torch.no_grad():
         lists = tile_lists(fixed, depths, camera)
-        sizes = [(camera.width, _end(one, camera), one.tiles_x, one.first_row) for one in lists]
-        for one, size in zip(lists, sizes, strict=True):
-            count_pairs[(len(one.starts) - 1,)](fixed, one.listed, one.starts, counted, *size, num_warps=1)
+        for one in lists:
+            count_pairs[(one.tiles,)](fixed, one.listed, one.starts, counted, *one.sizes(camera), num_warps=1)
         rows = torch.cat([counted.new_zeros(1, dtype=torch.int64), counted.cumsum(0)])
         total = int(rows[-1])
         who = torch.empty(total, dtype=torch.int64, device=fixed.device)
         found = fixed.new_empty(total)
-        for one, size in zip(lists, sizes, strict=True):
-            write_pairs[(len(one.starts) - 1,)](fixed, one.listed, one.starts, rows, who, found, *size, num_warps=1)
+        for one in lists:
+            scene = (fixed, one.listed, one.starts, rows, who, found, *one.sizes(camera))
+            write_pairs[(one.tiles,)](*scene, num_warps=1)
         everyone = torch.arange(pixels, device=fixed.device)
         pixel = torch.repeat_interleave(everyone, counted, output_size=total)
     if torch.is_grad_enabled() and ellipses.requires_grad:
