@@ -8,6 +8,7 @@ import warnings
 from . import captures, rooms, viz
 from .artifacts import ArtifactMismatch
 from .assembly import Assembly, RawPixels
+from .backend import set_backend
 from .cards import Row, card
 from .checks import check, check_close, exercise, predict, reveal
 from .classify import classify
@@ -54,7 +55,7 @@ __all__ = [
     "cross_view_cosine", "exercise", "features_finer", "fetch", "fetch_many", "finetune", "fit", "lift", "load_ply",
     "load_probe", "load_vit", "mask_propagation", "over_seeds", "paired", "patch_matrix", "photo_psnr", "predict",
     "probe3d_recall", "probe_depth", "probe_segmentation", "project", "psnr", "quick_probe", "render", "reveal",
-    "room", "rooms", "save_checkpoint", "save_ply", "save_vit", "setup", "ssim", "view_matrix", "view_pairs", "viz",
+    "room", "rooms", "save_checkpoint", "save_ply", "save_vit", "set_backend", "setup", "ssim", "view_matrix", "view_pairs", "viz",
 ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import artifacts, cards
+from . import artifacts, backend, cards
 from .checks import in_notebook, show
 from .environment import best_dtype, cache_folder, on_colab, quiet_sparse
 
@@ -84,6 +84,7 @@ def _show_setup(run: Run, source: str) -> None:
     packages = [f"{p} {_version(p)}" for p in ("torch", "timm", "numpy")]
     rows = {
         "device": f"{name} · {str(run.dtype).removeprefix('torch.')}" + (" · Colab" if on_colab() else ""),
+        "drawing": backend.describe(run.device),
         "profile": f"{run.profile} (from the {source}): {PROFILES[run.profile]}",
         "versions": " · ".join([f"Python {platform.python_version()}", *packages]),
         "cache": str(run.cache),

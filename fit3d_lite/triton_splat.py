@@ -220,15 +220,16 @@ def disagreement(device: torch.device) -> float:
     from .splat import render as draw
 
     generator = torch.Generator().manual_seed(0)
+    count = 60
     cloud = [
-        torch.rand(200, 3, generator=generator) * 2 - 1,
-        torch.randn(200, 4, generator=generator),
-        0.05 + 0.2 * torch.rand(200, 3, generator=generator),
-        0.2 + 0.6 * torch.rand(200, generator=generator),
-        torch.rand(200, 3, generator=generator),
+        torch.rand(count, 3, generator=generator) * 2 - 1,
+        torch.randn(count, 4, generator=generator),
+        0.05 + 0.2 * torch.rand(count, 3, generator=generator),
+        0.2 + 0.6 * torch.rand(count, generator=generator),
+        torch.rand(count, 3, generator=generator),
     ]
-    camera = Camera.look_at((0.2, -3.0, 0.3), (0, 0, 0), width=45, height=36)
-    push = torch.randn(36, 45, 3, generator=generator).to(device)
+    camera = Camera.look_at((0.2, -3.0, 0.3), (0, 0, 0), width=21, height=18)
+    push = torch.randn(18, 21, 3, generator=generator).to(device)
     found = []
     with torch.enable_grad():
         for backend in ("torch", "triton"):
