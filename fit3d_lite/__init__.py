@@ -55,7 +55,8 @@ __all__ = [
     "cross_view_cosine", "exercise", "features_finer", "fetch", "fetch_many", "finetune", "fit", "lift", "load_ply",
     "load_probe", "load_vit", "mask_propagation", "over_seeds", "paired", "patch_matrix", "photo_psnr", "predict",
     "probe3d_recall", "probe_depth", "probe_segmentation", "project", "psnr", "quick_probe", "render", "reveal",
-    "room", "rooms", "save_checkpoint", "save_ply", "save_vit", "set_backend", "setup", "ssim", "view_matrix", "view_pairs", "viz",
+    "room", "rooms", "save_checkpoint", "save_ply", "save_vit", "set_backend", "setup", "ssim",
+    "view_matrix", "view_pairs", "viz",
 ]  # fmt: skip
 
 

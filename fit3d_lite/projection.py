@@ -52,14 +52,22 @@ def project(
     check_near(near)
     camera.check()
     dtype = dtype or geometry_dtype(cloud)
-    pose, K = camera.world_to_camera.to(cloud.means.device, dtype), camera.K.double()
-    rotation, shift = pose[:3, :3], pose[:3, 3]
+    pose, K = camera.world_to_camera.double(), camera.K.double()
+    # Seen from the camera, R (x − c), with the centre c in two numbers of that type: far from the origin R x + t would
+    # take the difference of two large numbers. c solves R c = −t, since R is orthogonal only to its own rounding.
+    center = torch.linalg.solve(pose[:3, :3], -pose[:3, 3])
+    coarse = center.to(dtype)
+    rotation, coarse, fine = (x.to(cloud.means.device, dtype) for x in (pose[:3, :3], coarse, center - coarse.double()))
+
+    def seen_from_camera(means: Tensor) -> Tensor:
+        return means.to(dtype) - coarse - fine
+
     with torch.no_grad():
-        z = cloud.means.to(dtype) @ rotation[2] + shift[2]
+        z = seen_from_camera(cloud.means) @ rotation[2]
         seen = torch.nonzero((z > near) & (cloud.opacities >= ALPHA_MIN)).squeeze(1)
         seen = seen[z[seen].argsort(stable=True)]
 
-    local = cloud.means[seen].to(dtype) @ rotation.T + shift
+    local = seen_from_camera(cloud.means[seen]) @ rotation.T
     x, y, z = local.unbind(1)
     (fx, _, cx), (_, fy, cy), _ = K.tolist()
     half_x, half_y = camera.width / (2 * fx), camera.height / (2 * fy)

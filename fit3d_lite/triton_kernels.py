@@ -16,6 +16,9 @@ from .blend import ALPHA_MAX, ALPHA_MIN, T_MIN
 TILE = 8  # pixels a side
 UNROLL = 4  # Gaussians between two looks at whether every pixel of the tile has stopped
 
+# Not compiled anew for a width that is a multiple of 16, or for a first row of 1.
+SIZES = ["width", "height", "tiles_x", "first_row"]
+
 # A kernel sees module-level numbers only as constants of this kind.
 _ALPHA_MAX = tl.constexpr(ALPHA_MAX)
 _ALPHA_MIN = tl.constexpr(ALPHA_MIN)
@@ -88,7 +91,7 @@ def _push_ellipse(
     return behind + weight * gain
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def blend_forward(
     ellipses,  # [N, 6]
     listed,  # [I] int32: Gaussians by tile, in each from near to far
@@ -125,7 +128,7 @@ def blend_forward(
         tl.store(last + pixel, final, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def blend_backward(
     ellipses, listed, starts, values, passing, last,  # as above
     d_image,  # [H * W, C]
@@ -174,7 +177,7 @@ def blend_backward(
         index -= 1
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def count_pairs(
     ellipses, listed, starts,
     counted,  # out [H * W] int32: Gaussians that count in each pixel
@@ -196,7 +199,7 @@ def count_pairs(
     tl.store(counted + pixel, number, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def write_pairs(
     ellipses, listed, starts,
     rows,  # [H * W + 1] int64: where each pixel's pairs begin

@@ -7,13 +7,23 @@ memory. Four plain accumulators need none of that, and photos are what fitting d
 import triton
 import triton.language as tl
 
-from .triton_kernels import _ALPHA_MAX, _ALPHA_MIN, _TILE, _UNROLL, _offsets, _pass_one, _pixels, _push_ellipse
+from .triton_kernels import (
+    _ALPHA_MAX,
+    _ALPHA_MIN,
+    _TILE,
+    _UNROLL,
+    SIZES,
+    _offsets,
+    _pass_one,
+    _pixels,
+    _push_ellipse,
+)
 
 CHANNELS = 4  # what values and pictures are padded to
 _CHANNELS = tl.constexpr(CHANNELS)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def narrow_forward(
     ellipses,  # [N, 6]
     listed, starts,  # as in triton_kernels
@@ -53,7 +63,7 @@ def narrow_forward(
     tl.store(last + pixel, final, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def narrow_backward(
     ellipses, listed, starts, values, passing, last,
     d_image,  # [H * W, 4]

@@ -231,3 +231,22 @@ def test_refusals_name_the_numbers():
     broken.means[3] = float("nan")
     with pytest.raises(ValueError, match="1 of 20 Gaussians have NaN or infinite means"):
         view_matrix(broken, cam)
+
+
+def test_float32_geometry_keeps_needles_and_places_far_from_the_origin():
+    """What a GPU computes in: means within a thousandth of a pixel, spreads within 1e-4, 2 km from the origin too."""
+    from fit3d_lite.projection import ellipses
+
+    c, cam = cloud(**CASES["needles"]), camera(200, 150)
+    shift = torch.tensor([2000.0, -1000.0, 500.0])
+    c = Gaussians(c.means + shift, *parts(c)[1:], c.colors)
+    pose = cam.world_to_camera.double()
+    pose[:3, 3] -= pose[:3, :3] @ shift.double()
+    cam = Camera(cam.K, pose, 200, 150)
+    exact, single = project(c, cam, dtype=torch.float64), project(c, cam, dtype=torch.float32)
+    assert torch.equal(exact.index, single.index) and single.means.dtype == torch.float32
+    near = (exact.means - torch.tensor([100.0, 75.0])).abs().amax(1) < 200
+    assert float((exact.means - single.means)[near].abs().max()) < 1e-3
+    spreads = slice(3, 5)
+    a, b = ellipses(exact)[:, spreads], ellipses(single)[:, spreads]
+    assert float((b / a - 1).abs().max()) < 1e-4
