@@ -99,6 +99,8 @@ class Build:
     @property
     def running(self) -> bool:
         """Whether a process is compiling it, this notebook's or another."""
+        if self.library.is_file() or not self.library.parent.is_dir():
+            return False
         if self._process is not None and self._process.poll() is None:
             return True
         held = lock(self.library)

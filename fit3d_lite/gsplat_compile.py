@@ -38,8 +38,7 @@ NEEDED = (
 
 
 def lock(library: Path):
-    """An open file that holds the lock of ``library``, or None when another process holds it."""
-    library.parent.mkdir(parents=True, exist_ok=True)
+    """An open file that holds the lock of ``library``, or None when another process holds it. Its folder is there."""
     file = open(library.with_suffix(".lock"), "a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -92,6 +91,7 @@ def compile_library(package: Path, library: Path) -> None:
 
 def main() -> int:
     package, library = Path(sys.argv[1]), Path(sys.argv[2])
+    library.parent.mkdir(parents=True, exist_ok=True)
     held = lock(library)
     if held is None:
         print("another process is compiling this library")
