@@ -7,7 +7,6 @@ drawn; the logarithms and logits that optimisers and .ply files use appear only 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -71,16 +70,21 @@ class Gaussians:
         if not len(self):
             return self
         with torch.no_grad():
-            # All in one small tensor, so that a GPU is waited for once. A sum is finite only if all it adds are.
-            sums = [getattr(self, f.name).double().sum() for f in fields(self)]
-            limits = [self.scales.min(), self.opacities.min(), self.opacities.max(), self.quats.norm(dim=1).min()]
-            *sums, thin, low, high, shortest = torch.stack([*sums, *(x.double() for x in limits)]).tolist()
-        for f, total in zip(fields(self), sums, strict=True):
-            if not math.isfinite(total):
-                rows = int((~torch.isfinite(getattr(self, f.name))).reshape(len(self), -1).any(1).sum())
+            # All that is asked, as one small tensor, so that a GPU is waited for once.
+            columns = {f.name: getattr(self, f.name).reshape(len(self), -1) for f in fields(self)}
+            columns["length"] = self.quats.norm(dim=1, keepdim=True)
+            every = torch.cat(list(columns.values()), 1)
+            limits = torch.stack([every.sum(0, dtype=torch.float64), every.amin(0).double(), every.amax(0).double()])
+            widths = [part.shape[1] for part in columns.values()]
+            sums, lows, highs = (dict(zip(columns, row.split(widths), strict=True)) for row in limits.cpu())
+        for f in fields(self):
+            if not torch.isfinite(sums[f.name]).all():  # a sum is finite only if all it adds are
+                rows = int((~torch.isfinite(columns[f.name])).any(1).sum())
                 raise ValueError(
                     f"{rows} of {len(self)} Gaussians have NaN or infinite {f.name}: drop them with cloud[mask]."
                 )
+        thin, shortest = float(lows["scales"].min()), float(lows["length"])
+        low, high = float(lows["opacities"]), float(highs["opacities"])
         if thin <= 0:
             raise ValueError(f"Scales are standard deviations in metres and must be > 0, got {thin:.3g}.")
         if low < 0 or high > 1:

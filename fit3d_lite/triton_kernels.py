@@ -82,12 +82,12 @@ def _push_ellipse(
     grown = tl.where(counts & (raw < _ALPHA_MAX), T * gain - behind / (1.0 - alpha), 0.0)
     d_square = -grown * alpha  # gradient of ½ distance²
     d_du = d_square * across * inv_u
-    tl.atomic_add(out, tl.sum(-d_du, axis=0))
-    tl.atomic_add(out + 1, tl.sum(d_du * slope - d_square * along * inv_v, axis=0))
-    tl.atomic_add(out + 2, tl.sum(-d_du * dv, axis=0))
-    tl.atomic_add(out + 3, tl.sum(d_square * along * dv, axis=0))
-    tl.atomic_add(out + 4, tl.sum(d_square * across * du, axis=0))
-    tl.atomic_add(out + 5, tl.sum(grown * alpha, axis=0) / opacity)
+    tl.atomic_add(out, tl.sum(-d_du, axis=0), sem="relaxed")
+    tl.atomic_add(out + 1, tl.sum(d_du * slope - d_square * along * inv_v, axis=0), sem="relaxed")
+    tl.atomic_add(out + 2, tl.sum(-d_du * dv, axis=0), sem="relaxed")
+    tl.atomic_add(out + 3, tl.sum(d_square * along * dv, axis=0), sem="relaxed")
+    tl.atomic_add(out + 4, tl.sum(d_square * across * du, axis=0), sem="relaxed")
+    tl.atomic_add(out + 5, tl.sum(grown * alpha, axis=0) / opacity, sem="relaxed")
     return behind + weight * gain
 
 
@@ -167,8 +167,9 @@ def blend_backward(
             gain = tl.sum(arriving * value[None, :], axis=1) + arriving_alpha
             if VALUES:
                 tl.atomic_add(
-                    d_values + who * channels + channel, tl.sum(arriving * weight[:, None], axis=0), mask=real
-                )
+                    d_values + who * channels + channel, tl.sum(arriving * weight[:, None], axis=0), mask=real,
+                    sem="relaxed",
+                )  # fmt: skip
             if GEOMETRY:
                 behind = _push_ellipse(
                     d_ellipses + who * 6, gain, behind, T, weight, raw, counts,

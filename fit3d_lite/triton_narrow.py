@@ -100,10 +100,10 @@ def narrow_backward(
             gain += d_third * tl.load(value + 2) + d_fourth * tl.load(value + 3)
             if VALUES:
                 out = d_values + who * _CHANNELS
-                tl.atomic_add(out, tl.sum(weight * d_first, axis=0))
-                tl.atomic_add(out + 1, tl.sum(weight * d_second, axis=0))
-                tl.atomic_add(out + 2, tl.sum(weight * d_third, axis=0))
-                tl.atomic_add(out + 3, tl.sum(weight * d_fourth, axis=0))
+                tl.atomic_add(out, tl.sum(weight * d_first, axis=0), sem="relaxed")
+                tl.atomic_add(out + 1, tl.sum(weight * d_second, axis=0), sem="relaxed")
+                tl.atomic_add(out + 2, tl.sum(weight * d_third, axis=0), sem="relaxed")
+                tl.atomic_add(out + 3, tl.sum(weight * d_fourth, axis=0), sem="relaxed")
             if GEOMETRY:
                 behind = _push_ellipse(
                     d_ellipses + who * 6, gain, behind, T, weight, raw, counts,
