@@ -5,7 +5,7 @@ The names below are what the notebooks use. The files, in the order to read them
 
 import warnings
 
-from . import captures, rooms, viz
+from . import backend, captures, rooms, viz
 from .artifacts import ArtifactMismatch
 from .assembly import Assembly, RawPixels
 from .backend import set_backend
@@ -20,6 +20,7 @@ from .download import DownloadError, fetch, fetch_many
 from .finer import features_finer
 from .finetune import finetune
 from .gaussians import Gaussians
+from .gsplat_build import build_gsplat
 from .history import History
 from .labelled import LabelledPhotos
 from .lift import lift
@@ -51,8 +52,8 @@ _LATE = {"ViT": "vit", "load_vit": "vit", "save_vit": "vit", "save_checkpoint": 
 __all__ = [
     "ArtifactMismatch", "Assembly", "Camera", "Consistency", "DepthSpan", "DownloadError", "Gaussians", "History",
     "LabelledPhotos", "Lifted", "RECIPES", "RawPixels", "Recipe", "Row", "Run", "Scene", "Training", "ViT", "View",
-    "asset", "captures", "card", "check", "check_close", "classify", "consistency", "consistency_by_block",
-    "cross_view_cosine", "exercise", "features_finer", "fetch", "fetch_many", "finetune", "fit", "lift", "load_ply",
+    "asset", "backend", "build_gsplat", "captures", "card", "check", "check_close", "classify",
+    "consistency", "consistency_by_block", "cross_view_cosine", "exercise", "features_finer", "fetch", "fetch_many", "finetune", "fit", "lift", "load_ply",
     "load_probe", "load_vit", "mask_propagation", "over_seeds", "paired", "patch_matrix", "photo_psnr", "predict",
     "probe3d_recall", "probe_depth", "probe_segmentation", "project", "psnr", "quick_probe", "render", "reveal",
     "room", "rooms", "save_checkpoint", "save_ply", "save_vit", "set_backend", "setup", "ssim",
