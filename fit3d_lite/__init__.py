@@ -52,11 +52,11 @@ _LATE = {"ViT": "vit", "load_vit": "vit", "save_vit": "vit", "save_checkpoint": 
 __all__ = [
     "ArtifactMismatch", "Assembly", "Camera", "Consistency", "DepthSpan", "DownloadError", "Gaussians", "History",
     "LabelledPhotos", "Lifted", "RECIPES", "RawPixels", "Recipe", "Row", "Run", "Scene", "Training", "ViT", "View",
-    "asset", "backend", "build_gsplat", "captures", "card", "check", "check_close", "classify",
-    "consistency", "consistency_by_block", "cross_view_cosine", "exercise", "features_finer", "fetch", "fetch_many", "finetune", "fit", "lift", "load_ply",
-    "load_probe", "load_vit", "mask_propagation", "over_seeds", "paired", "patch_matrix", "photo_psnr", "predict",
-    "probe3d_recall", "probe_depth", "probe_segmentation", "project", "psnr", "quick_probe", "render", "reveal",
-    "room", "rooms", "save_checkpoint", "save_ply", "save_vit", "set_backend", "setup", "ssim",
+    "asset", "backend", "build_gsplat", "captures", "card", "check", "check_close", "classify", "consistency",
+    "consistency_by_block", "cross_view_cosine", "exercise", "features_finer", "fetch", "fetch_many", "finetune",
+    "fit", "lift", "load_ply", "load_probe", "load_vit", "mask_propagation", "over_seeds", "paired", "patch_matrix",
+    "photo_psnr", "predict", "probe3d_recall", "probe_depth", "probe_segmentation", "project", "psnr", "quick_probe",
+    "render", "reveal", "room", "rooms", "save_checkpoint", "save_ply", "save_vit", "set_backend", "setup", "ssim",
     "view_matrix", "view_pairs", "viz",
 ]  # fmt: skip
 
