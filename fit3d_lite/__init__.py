@@ -20,7 +20,6 @@ from .download import DownloadError, fetch, fetch_many
 from .finer import features_finer
 from .finetune import finetune
 from .gaussians import Gaussians
-from .gsplat_build import build_gsplat
 from .history import History
 from .labelled import LabelledPhotos
 from .lift import lift
@@ -48,6 +47,8 @@ __version__ = "0.1.0"
 
 # These need timm, and timm needs torchvision: four seconds that `import fit3d_lite` should not cost those who only splat.
 _LATE = {"ViT": "vit", "load_vit": "vit", "save_vit": "vit", "save_checkpoint": "vit"}
+# And this is for a GPU; late, so that `python -m fit3d_lite.gsplat_build` does not find itself imported already.
+_LATE["build_gsplat"] = "gsplat_build"
 
 __all__ = [
     "ArtifactMismatch", "Assembly", "Camera", "Consistency", "DepthSpan", "DownloadError", "Gaussians", "History",

@@ -16,7 +16,6 @@ was interrupted (it deletes its build folder unless the library is whole). Here 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
@@ -39,6 +38,8 @@ NEEDED = (
 
 def lock(library: Path):
     """An open file that holds the lock of ``library``, or None when another process holds it. Its folder is there."""
+    import fcntl  # here, because Windows has none, and there this module is imported too
+
     file = open(library.with_suffix(".lock"), "a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
