@@ -55,7 +55,7 @@ def _run(vit, images, batch, options, dtype, quiet) -> list[list[Tensor]]:
             chunk = images[done : done + batch]
             try:
                 with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                    out = _flat(vit.features(chunk, **options), options)
+                    out = _flat(vit.features(chunk, checked=True, **options), options)
                 out = [tensor.to(images.device, torch.float32) for tensor in out]
             except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's has no class of its own
                 if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):

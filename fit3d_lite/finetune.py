@@ -27,6 +27,7 @@ from . import processes
 from .adapt import merge_lora
 from .history import History
 from .lifted import Lifted
+from .readings import LATEST, read
 from .recipes import Recipe, named_recipe
 from .sampling import Sampler
 from .scene import Scene
@@ -75,7 +76,8 @@ def finetune(
         stop: stop after this many steps, with a checkpoint, as an interruption would.
         log: file for one JSON line a step.
         watch: steps between two looks at standard-deviation ratio and cosine to the original (they cost a forward pass).
-        on_step: called with the history after each step; a live plot is one (``viz.live_plot()``).
+        on_step: called with the history after each step; a live plot is one (``viz.live_plot()``). On a GPU each call
+            waits for the step; without it numbers are read every few steps, see readings.py.
 
     The result carries ``.history`` (a :class:`History`). Under torch.distributed every process passes *its own* scenes
     and lifted features, ``batch`` is each process's, gradients are exactly those of the joint batch, and the first
@@ -115,26 +117,44 @@ def finetune(
         end = min(steps, stop or steps)
         bar = tqdm(range(len(history), end), "fine-tuning", initial=len(history), total=steps, unit="step",
                    mininterval=1, disable=not (progress and first))  # fmt: skip
+        unread: list[dict] = []  # rows whose numbers are still on the device
+        begin = time.perf_counter()
+
+        def settle() -> None:
+            if not unread:
+                return
+            read(unread)
+            seconds = (time.perf_counter() - begin) / len(unread)
+            for row in unread:
+                trainer.judge(row)
+                row["seconds"] = seconds
+            bar.set_postfix(loss=f"{history.last('loss', 20):.3f}", refresh=False)
+            if log is not None and first:
+                with open(log, "a") as file:
+                    file.writelines(json.dumps(row) + "\n" for row in unread)
+            unread.clear()
+
         with _interruptions() as interrupted:
             for step in bar:
-                begin = time.perf_counter()
+                if not unread:
+                    begin = time.perf_counter()
                 look = step % watch == 0 or step + 1 == steps
                 views, chances = sampler(step)
                 mirrored = [c < recipe.flip for c in chances]
                 row = {"step": step, "epoch": step // sampler.steps, "views": views, "mirrored": mirrored}
                 row |= trainer.step(views, mirrored, recipe.lr_at(step, steps), look)
-                row["seconds"] = time.perf_counter() - begin
                 history.append(row)
-                bar.set_postfix(loss=f"{history.last('loss', 20):.3f}", refresh=False)
-                if log is not None and first:
-                    with open(log, "a") as file:
-                        file.write(json.dumps(row) + "\n")
+                unread.append(row)
+                if device.type == "cpu" or look or on_step is not None or len(unread) == LATEST:
+                    settle()
                 if on_step is not None:
                     on_step(history)
-                ending = step + 1 == end or bool(interrupted)
-                if checkpoint is not None and ((step + 1) % every == 0 or ending):
-                    save_state(checkpoint, settings, trainer.parts(), device, history=json.dumps(history))
-                if interrupted:
+                stopped = bool(interrupted)
+                if stopped or step + 1 == end or (checkpoint is not None and (step + 1) % every == 0):
+                    settle()
+                    if checkpoint is not None:
+                        save_state(checkpoint, settings, trainer.parts(), device, history=json.dumps(history))
+                if stopped:
                     kept = "" if checkpoint is None else f"; {checkpoint} holds it, resume=True goes on"
                     raise KeyboardInterrupt(f"stopped after step {step + 1} of {steps}{kept}")
     return _finished(vit, trainer.student.vit, recipe, history)

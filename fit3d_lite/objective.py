@@ -37,7 +37,7 @@ def masked_l1(
 
 
 @torch.no_grad()
-def drift(feats: Tensor, original: Tensor) -> tuple[float, float]:  # each [B, C, h, w]
+def drift(feats: Tensor, original: Tensor) -> tuple[Tensor, Tensor]:  # each [B, C, h, w] -> [], []
     """(standard-deviation ratio, cosine) of features against the original's on the same images.
 
     The ratio compares the mean over channels of the standard deviation over patches: towards 0, all patches become
@@ -45,4 +45,4 @@ def drift(feats: Tensor, original: Tensor) -> tuple[float, float]:  # each [B, C
     """
     a, b = (f.detach().float().movedim(1, -1).flatten(0, -2) for f in (feats, original))
     ratio = a.std(0).mean() / b.std(0).mean().clamp_min(1e-12)
-    return ratio.item(), F.cosine_similarity(a, b).mean().item()
+    return ratio, F.cosine_similarity(a, b).mean()

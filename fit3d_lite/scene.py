@@ -7,8 +7,9 @@ numbers and stay on the CPU; images may live on a GPU.
 
 from __future__ import annotations
 
+import copy
 import operator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -56,6 +57,25 @@ class Scene:
         """Raise ValueError, in one sentence with the numbers, for: no views; shapes that disagree; NaN; images outside
         0..1; negative depths or millimetres; labels outside the classes; a camera that is not a pinhole with a rigid
         pose; poses that contradict the depths while their inverse, transpose or an axis flip agrees with them."""
+        self._check_shapes()
+        images, depths, labels = self.images, self.depths, self.labels
+        _check_images(images)
+        if depths is not None:
+            _check_depths(depths)
+        if labels is not None:
+            _check_labels(labels, self.classes)
+        for index, camera in enumerate(self.cameras):
+            try:
+                camera.check()
+            except ValueError as error:
+                hint = explain_pose(self.cameras, depths) if depths is not None else ""
+                raise ValueError(f"Camera {index}: {error}{' ' + hint if hint else ''}") from None
+        hint = explain_pose(self.cameras, depths) if depths is not None else ""
+        if hint:
+            raise ValueError(f"The poses contradict the depths. {hint}")
+
+    def _check_shapes(self) -> None:
+        """The part of :meth:`check` that looks at no pixel."""
         images, depths, labels = self.images, self.depths, self.labels
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"Scene.images must be [V, 3, H, W], got {list(images.shape)}.")
@@ -70,25 +90,21 @@ class Scene:
                     f"Scene.{what} is {list(maps.shape)} but the images are {count} of {height}×{width} (H×W): "
                     f"bring both to one size first."
                 )
-        _check_images(images)
-        if depths is not None:
-            _check_depths(depths)
-        if labels is not None:
-            _check_labels(labels, self.classes)
         for index, camera in enumerate(self.cameras):
             if (camera.height, camera.width) != (height, width):
                 raise ValueError(
                     f"Camera {index} is {camera.height}×{camera.width} but its image is {height}×{width} (H×W): "
                     f"use camera.scaled({width}, {height})."
                 )
-            try:
-                camera.check()
-            except ValueError as error:
-                hint = explain_pose(self.cameras, depths) if depths is not None else ""
-                raise ValueError(f"Camera {index}: {error}{' ' + hint if hint else ''}") from None
-        hint = explain_pose(self.cameras, depths) if depths is not None else ""
-        if hint:
-            raise ValueError(f"The poses contradict the depths. {hint}")
+
+    def _with(self, **changes) -> Scene:
+        """This scene with other tensors or cameras made from its own. Pixels are not looked at again: they were when
+        the scene was made, and on a GPU each look makes the CPU wait and brings the depths back."""
+        scene = copy.copy(self)
+        for name, value in changes.items():
+            object.__setattr__(scene, name, value)
+        scene._check_shapes()
+        return scene
 
     @property
     def height(self) -> int:
@@ -117,8 +133,7 @@ class Scene:
     def _select(self, index) -> Scene:
         chosen = range(len(self))[index] if isinstance(index, slice) else [int(i) for i in index]
         chosen = list(chosen)
-        return replace(
-            self,
+        return self._with(
             images=self.images[chosen],
             cameras=tuple(self.cameras[i] for i in chosen),
             depths=None if self.depths is None else self.depths[chosen],
@@ -145,8 +160,7 @@ class Scene:
 
         images = F.interpolate(self.images, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
         cameras = tuple(c.scaled(width, height) for c in self.cameras)
-        return replace(
-            self,
+        return self._with(
             images=images.clamp(0, 1), cameras=cameras, depths=nearest(self.depths), labels=nearest(self.labels)
         )
 
@@ -155,14 +169,14 @@ class Scene:
         cameras = tuple(c.cropped(left, top, width, height) for c in self.cameras)
         window = (..., slice(top, top + height), slice(left, left + width))
         depths, labels = (None if m is None else m[window] for m in (self.depths, self.labels))
-        return replace(self, images=self.images[window], cameras=cameras, depths=depths, labels=labels)
+        return self._with(images=self.images[window], cameras=cameras, depths=depths, labels=labels)
 
     def to(self, device) -> Scene:
         """Images, depths and labels on ``device``; cameras stay where they are."""
         moved = {
             n: m if m is None else m.to(device) for n, m in vars(self).items() if n in ("images", "depths", "labels")
         }
-        return replace(self, **moved)
+        return self._with(**moved)
 
     def __repr__(self) -> str:
         known = [n for n in ("depths", "labels") if getattr(self, n) is not None]

@@ -112,7 +112,7 @@ def show_depth(
 ):
     """Photos above their depths, with a scale in metres; what is unknown is grey."""
     known = depths[depths > 0].float()
-    near, far = torch.quantile(known[:: max(1, len(known) // 1_000_000)], torch.tensor([0.01, 0.99])).tolist()
+    near, far = torch.quantile(known[:: max(1, len(known) // 1_000_000)], known.new_tensor([0.01, 0.99])).tolist()
     figure = compare(images, {"depth": color_depth(depths, near, far)}, titles, width=width)
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize

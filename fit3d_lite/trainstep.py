@@ -18,6 +18,8 @@ from .recipes import Recipe
 from .targets import Targets
 
 SAMPLE = 32  # views on which means, spreads and the start of the depth map g are measured
+OVERFLOWS = 20  # steps in a row that may overflow in fp16; the scaler starts at 2**16 and halves each time
+TERMS = ("l1", "cosine", "geometry", "keep")
 RIDGE = 1e-2  # of that start, relative to the mean square of a channel
 
 
@@ -29,7 +31,7 @@ class Student(nn.Module):
         self.vit, self.to_depth = vit, nn.Conv2d(vit.channels, 1, 1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:  # [B, 3, H, W] -> [B, C, h, w], [B, h, w]
-        feats = self.vit(images).float()
+        feats = self.vit.features(images, checked=True).float()  # a scene's images were checked when it was made
         return feats, self.to_depth(feats)[:, 0]
 
 
@@ -59,6 +61,7 @@ class Trainer:
             groups.append({"params": list(self.student.to_depth.parameters()), "rate": recipe.head_lr})
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=dtype == torch.float16)
+        self.overflows = 0
         self.student.train()
         self.joint = self.student  # what all processes share
         if processes.running():
@@ -100,24 +103,26 @@ class Trainer:
             self.student.to_depth.bias.copy_(found[-1])
 
     def step(self, views: list[int], mirrored: list[bool], rate: float, look: bool) -> dict:
-        """Move the weights once; the numbers of the step. ``rate`` is a factor of the learning rates."""
+        """Move the weights once; what there is to tell of the step. ``rate`` is a factor of the learning rates.
+
+        The numbers are still on the device; :func:`readings.read` fetches them, and :meth:`judge` looks at them.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * rate
-        batch = self._batch(views, mirrored)
+        covered, batch = self._batch(views, mirrored)
         patches = batch[3].shape[1:].numel() * len(views)
-        covered, patches = processes.total(batch[3].sum().item(), patches, device=self.device)
+        covered, patches = processes.total(covered, patches, device=self.device)
         while True:
             try:
-                found = self._backward(batch, max(covered, 1), patches, look)
+                sums = self._backward(batch, max(covered, 1), patches, look)
                 break
             except torch.OutOfMemoryError as error:
                 found = error
             self._halve(found)  # outside the except: the traceback would hold the tensors
-        sums = dict(zip(found, processes.total(*found.values(), device=self.device), strict=True))
-        if not math.isfinite(sums["loss"]) and not self.scaler.is_enabled():
-            raise FloatingPointError(f"the loss is {sums['loss']}: lower the learning rate {self.recipe.lr:g}")
+        if processes.running():
+            sums = dict(zip(sums, processes.summed(torch.stack(tuple(sums.values()))).unbind(), strict=True))
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.weights, self.recipe.clip).item()
+        norm = nn.utils.clip_grad_norm_(self.weights, self.recipe.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         watched = {"std_ratio": None, "cosine_to_original": None}
@@ -125,11 +130,29 @@ class Trainer:
             watched = {name: sums.pop(name) / processes.world() for name in watched}
         return {**sums, "lr": self.recipe.lr * rate, "grad_norm": norm, **watched, "covered": covered / patches}
 
-    def _backward(self, batch, covered: float, patches: float, look: bool) -> dict[str, float]:
-        """Gradients of the whole batch, a part at a time; the terms of the loss."""
+    def judge(self, row: dict) -> None:
+        """Look at the numbers of a step, after they were read: a loss that is not finite ends the run.
+
+        In fp16 a gradient may overflow: the scaler then leaves the weights alone in that step and takes a smaller scale.
+        Such a step has no gradient norm (None), and no loss where that overflowed too; the run goes on, but not for ever.
+        """
+        if not math.isfinite(row["loss"]) and not self.scaler.is_enabled():
+            raise FloatingPointError(f"the loss is {row['loss']}: lower the learning rate {self.recipe.lr:g}")
+        kept = math.isfinite(row["grad_norm"]) and math.isfinite(row["loss"])
+        self.overflows = 0 if kept else self.overflows + 1
+        if self.overflows == OVERFLOWS:
+            raise FloatingPointError(
+                f"{OVERFLOWS} steps in a row overflowed in {self.dtype}: use dtype=torch.float32 or a lower learning rate"
+            )
+        for name in () if kept else ("loss", *TERMS, "grad_norm", "std_ratio", "cosine_to_original"):
+            if row.get(name) is not None and not math.isfinite(row[name]):
+                row[name] = None
+
+    def _backward(self, batch, covered: float, patches: float, look: bool) -> dict[str, Tensor]:
+        """Gradients of the whole batch, a part at a time; the terms of the loss, each a tensor of one number."""
         self.optimizer.zero_grad(set_to_none=True)
         parts = list(zip(*(x.split(self.at_once) for x in batch), strict=True))
-        sums: dict[str, float] = {"loss": 0.0}
+        sums: dict[str, Tensor] = {}
         pairs = []
         for number, (images, wanted, depths, mask) in enumerate(parts):
             last = number + 1 == len(parts)  # processes exchange gradients once a step
@@ -147,27 +170,32 @@ class Trainer:
                 # DistributedDataParallel takes the mean over processes where the sum is wanted.
                 self.scaler.scale(loss * processes.world()).backward()
             for name, value in {"loss": loss, **terms}.items():
-                sums[name] = sums.get(name, 0.0) + value.item()
+                value = value.detach().double()
+                sums[name] = sums[name] + value if name in sums else value
             if look:
                 pairs.append((feats.detach(), old))
         if look:
-            sums["std_ratio"], sums["cosine_to_original"] = drift(*(torch.cat(x) for x in zip(*pairs, strict=True)))
+            found = drift(*(torch.cat(x) for x in zip(*pairs, strict=True)))
+            sums["std_ratio"], sums["cosine_to_original"] = (x.double() for x in found)
         return sums
 
     @torch.no_grad()
     def _original(self, images: Tensor) -> Tensor:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self.original(images).float()
+            return self.original.features(images, checked=True).float()
 
-    def _batch(self, views, mirrored) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Images [B, 3, H, W], targets [B, C, h, w], standardised log-depths and masks [B, h, w], on the device."""
+    def _batch(self, views, mirrored) -> tuple[int, tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """The number of covered patches, counted before they leave the CPU; and on the device images [B, 3, H, W],
+        targets [B, C, h, w], standardised log-depths and masks [B, h, w]."""
         rows = []
         for view, mirror in zip(views, mirrored, strict=True):
             row = (self._image(view), *self.targets[view])
             rows.append([x.flip(-1) if mirror else x for x in row])
-        images, wanted, depths, masks = (torch.stack(x).to(self.device) for x in zip(*rows, strict=True))
+        images, wanted, depths, masks = (torch.stack(x) for x in zip(*rows, strict=True))
+        covered = masks.sum().item()
+        images, wanted, depths, masks = (x.to(self.device) for x in (images, wanted, depths, masks))
         mean, std = self.frame.depth
-        return images, wanted * self.frame.scale + self.frame.shift, (depths - mean) / std, masks
+        return covered, (images, wanted * self.frame.scale + self.frame.shift, (depths - mean) / std, masks)
 
     def _image(self, view: int) -> Tensor:  # [3, H, W]
         scene, index = self.targets.where[view]

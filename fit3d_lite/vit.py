@@ -58,6 +58,7 @@ class ViT(nn.Module):
         block: int | list[int] = -1,
         norm: bool = True,
         cls: bool = False,
+        checked: bool = False,
     ):
         """Patch features of one block, or of several; differentiable in the weights and the images.
 
@@ -65,6 +66,8 @@ class ViT(nn.Module):
             block: index of the transformer block, negative from the end; a list gives a list in the same order.
             norm: apply the model's last LayerNorm, as FiT3D's targets do; its depth probe reads tokens without it.
             cls: also return the CLS token, which FiT3D's depth probe appends.
+            checked: the values of the images are known to be good, as a Scene's are; on a GPU a look at them makes the
+                CPU wait.
 
         Returns:
             [V, C, h, w]; with ``cls`` a pair ([V, C, h, w], [V, C]); with a list of blocks a list of these.
@@ -72,7 +75,8 @@ class ViT(nn.Module):
         Raises:
             ValueError: wrong shape, values outside 0..1, not-a-number, no such block, a model without a CLS token.
         """
-        check_images(images)
+        if not checked:
+            check_images(images)
         asked = [block] if isinstance(block, int) else list(block)
         if not asked or not all(-self.blocks <= b < self.blocks for b in asked):
             raise ValueError(
@@ -190,7 +194,7 @@ def check_images(
         raise ValueError(f"images must be a float tensor [V, 3, H, W], not {shape}{remedy}")
     if not images.is_floating_point():
         raise ValueError(f"images must be float in 0..1, not {images.dtype}; write images.float() / 255")
-    low, high = (value.item() for value in images.detach().aminmax())
+    low, high = torch.stack(images.detach().aminmax()).tolist()
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError("images contain values that are not finite (nan or inf)")
     if low < -0.01 or high > 1.01:  # a hair of overshoot from resizing is harmless
