@@ -191,7 +191,7 @@ def speed(vit: dict) -> str:
         rate, peak, start = json.loads(in_fresh_process(code).splitlines()[-1])
         body.append([what, f"{rate:.2f}", f"{peak:.0f}", f"{peak - start:.0f}"])
         print(body[-1], flush=True)
-    return table(["trained", "steps a second (2 images each)", "peak memory, MB", "above the start, MB"], body)
+    return table(["trained", "steps a second (2 images each)", "peak memory, MB", "above the start, MB"], body) + THREADS
 
 
 def quick() -> str:
@@ -212,8 +212,11 @@ def quick() -> str:
     for recipe in ("paper", "lite"):
         f3d.finetune(vit, scenes, lifted, recipe, progress=False)
         lap(f"fine-tuning, {recipe}")
-    return table(["part", "s"], [[name, f"{t:.1f}"] for name, t in times.items()])
+    return table(["part", "s"], [[name, f"{t:.1f}"] for name, t in times.items()]) + THREADS
 
+
+# The parts of this table may be measured on different days, so each that tells a time tells this too.
+THREADS = f"\n\nCPU threads: {torch.get_num_threads()}."
 
 ABOUT = f"""# 3D-aware fine-tuning, measured
 
