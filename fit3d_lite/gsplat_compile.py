@@ -43,7 +43,7 @@ def lock(library: Path):
     file = open(library.with_suffix(".lock"), "a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         file.close()
         return None
     return file
@@ -97,6 +97,7 @@ def main() -> int:
     if held is None:
         print("another process is compiling this library")
         return 0
+    os.nice(10)  # the notebook's own work goes first
     held.seek(0)
     former = held.read()
     if former.isdigit():

@@ -196,7 +196,7 @@ def test_without_cuda_gsplat_is_not_ready_and_silent_about_it(monkeypatch, capfd
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert gsplat_path.ready() is False
     assert capfd.readouterr() == ("", "")
-    assert "no" in gsplat_path.problem(torch.device("cpu"))
+    assert "a CUDA device, and there is none" in gsplat_path.problem(torch.device("cpu"))
     assert "gsplat.cuda._backend" not in sys.modules  # whose import would look for a compiler
 
 

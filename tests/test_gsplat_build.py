@@ -83,7 +83,8 @@ def test_a_build_that_was_killed_and_then_failed_goes_on_and_ends_in_a_library(m
     # Started: it returns at once, and a second call joins instead of compiling beside it.
     build = build_gsplat(kept, arch="7.5", jobs=2)
     assert "in the background for compute capability 7.5, 2 files at a time" in capfd.readouterr().out
-    until(lambda: build.progress() == (2, 4))
+    until(lambda: build.progress() == (2, 4) or not build.running)
+    assert build.running, build.log.read_text()
     other = build_gsplat(kept, arch="7.5", jobs=1)
     assert build.running and other.running and not other.done and capfd.readouterr().out == ""
     assert "2 of 4 steps" in repr(other)
@@ -115,6 +116,7 @@ def test_a_build_that_was_killed_and_then_failed_goes_on_and_ends_in_a_library(m
     assert compiled(machine) == ["second.cpp"]
     assert build.done and not build.running and build.error is None and build.progress() == (4, 4)
     assert not list(build.library.parent.glob("*.partial*"))
+    assert "two" not in build.log.read_text()  # each attempt begins a new log
 
     # Found again, here and by a machine whose cache is empty, without compiling.
     copy = library_path("7.5", kept)
@@ -122,6 +124,22 @@ def test_a_build_that_was_killed_and_then_failed_goes_on_and_ends_in_a_library(m
     shutil.rmtree(build.library.parent)
     again = build_gsplat(kept, arch="7.5")
     assert again.done and again._process is None and compiled(machine) == []
+
+
+def test_progress_counts_what_earlier_attempts_compiled(tmp_path):
+    build = Build(tmp_path / "gsplat_cuda.so")
+    assert build.progress() == (0, 0)
+    (tmp_path / "build").mkdir()
+    edges = ["a.cuda.o: cuda_compile a.cu", "b.o: compile b.cpp", "c.o: compile c.cpp", "gsplat_cuda.so: link a.cuda.o"]
+    (tmp_path / "build/build.ninja").write_text("rule compile\n" + "".join(f"build {edge}\n" for edge in edges))
+    assert build.progress() == (0, 4)
+    (tmp_path / "build/.ninja_log").write_text("# ninja log v5\n0\t9\t1\ta.cuda.o\tff\n0\t9\t1\tgone.o\tff\n")
+    (tmp_path / "build/a.cuda.o").touch()
+    assert build.progress() == (1, 4)
+    build.log.write_text("[1/3] c++ b.cpp\n")  # a resumed ninja counts only what is left
+    assert build.progress() == (2, 4)
+    build.library.touch()
+    assert build.progress() == (4, 4)
 
 
 def test_only_compilers_of_the_dead_build_are_ended(tmp_path):
@@ -174,7 +192,10 @@ def test_the_first_error_of_the_log_is_found(tmp_path, said, expected):
 
 
 LACKS = {
-    "no gsplat": ("gsplat is not installed: pip install gsplat", lambda m, p: shutil.rmtree(m / "gsplat")),
+    "no gsplat": (
+        "gsplat is not installed: pip install gsplat",
+        lambda m, p: p.setattr(importlib.util, "find_spec", without("gsplat")),
+    ),
     "unknown gsplat": (
         "knows gsplat 1.5.x and found 1.6.0",
         lambda m, p: (m / "gsplat-1.5.3.dist-info/METADATA").write_text("Name: gsplat\nVersion: 1.6.0\n"),

@@ -262,6 +262,18 @@ def test_the_penalties_are_the_papers():
     assert Split(2, 2, 0.0, 1, 1.0).penalty(cloud) == 0
 
 
+def test_a_fit_with_mcmc_descends_on_the_penalties_too():
+    scene = painted_box(2)
+    start = Gaussians.from_depth(scene, count=100)
+    losses = {}
+    for way in ("split", "mcmc"):
+        history = []
+        fit(start, scene, 1, densify=way, history=history, progress=False)
+        losses[way] = history[0]["loss"]
+    expected = 0.01 * float(start.opacities.mean() + start.scales.mean())
+    assert losses["mcmc"] - losses["split"] == pytest.approx(expected, rel=1e-3)
+
+
 def test_an_unknown_way_is_refused():
     scene = painted_box(2)
     with pytest.raises(ValueError, match='"split" or "mcmc", got \'clone\''):
