@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import sys
 import sysconfig
 import types
 from pathlib import Path
@@ -218,6 +219,12 @@ except ImportError:
     (Path(__file__).parents[2] / "the compiler was started").touch()
     _C = None
 """
+
+
+def forget_real(monkeypatch) -> None:
+    """Until the test ends, an installed gsplat counts as not imported, so that one from ``package`` is found instead."""
+    for name in [n for n in sys.modules if n.split(".")[0] == "gsplat"]:
+        monkeypatch.delitem(sys.modules, name)
 
 
 def need_compiler() -> None:

@@ -155,8 +155,7 @@ def t4(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *a: (7, 5))
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "torch_extensions"))
     monkeypatch.setattr(gsplat_path, "_draw_one", lambda: None)
-    for name in [n for n in sys.modules if n.split(".")[0] == "gsplat"]:
-        monkeypatch.delitem(sys.modules, name)
+    pretend_gsplat.forget_real(monkeypatch)
     folder = tmp_path / "site"
     pretend_gsplat.package(folder)
     monkeypatch.syspath_prepend(folder)

@@ -34,6 +34,7 @@ exec c++ "$@"
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
     """A folder in which there is all that a build asks for: a gsplat, a CUDA toolkit, a compiler. No GPU."""
+    pretend_gsplat.forget_real(monkeypatch)
     folder = tmp_path / "machine"
     cuda = pretend_gsplat.package(folder, holds=NEEDED) / "cuda"
     (cuda / "csrc/second.cpp").write_text("int second() { return 2; }\n")

@@ -135,7 +135,7 @@ def test_what_can_be_seen_hardly_trembles():
     before = raw["means"].detach().clone()
     with torch.no_grad():
         Mcmc(1, every=1, until=1).tremble(raw, lr=1e-4)
-    assert float((raw["means"] - before).abs().max()) < 1e-12
+        assert float((raw["means"] - before).abs().max()) < 1e-12
 
 
 def test_steps_of_refinement_are_those_of_splitting():
