@@ -52,6 +52,7 @@ def finetune(
     targets: str = "auto",
     shards: int = 1,
     at_once: int | None = None,
+    grad_checkpointing: bool | str = "auto",
     checkpoint: str | Path | None = None,
     every: int = 50,
     resume: bool = False,
@@ -71,6 +72,8 @@ def finetune(
         targets: keep rendered targets in "memory" or on "disk", "render" them anew each time, or "auto".
         shards: see :class:`Sampler`.
         at_once: images on the device at once; fewer than the batch add up to it. Halved when memory runs out.
+        grad_checkpointing: keep less for the backward pass and compute it again (:meth:`ViT.set_grad_checkpointing`):
+            True, False, or "auto": as the ViT has it, and switched on where one image does not fit without.
         checkpoint: file for the state of the run, written every ``every`` steps, at the end, and on Ctrl-C.
         resume: go on from ``checkpoint`` if it is there; on a CPU the result is the same to the last bit.
         stop: stop after this many steps, with a checkpoint, as an interruption would.
@@ -93,6 +96,8 @@ def finetune(
     grid = _checked_grid(vit, scenes, lifted)
     if every < 1 or watch < 1:
         raise ValueError(f"every and watch must be at least 1 step; got every={every} and watch={watch}.")
+    if grad_checkpointing not in (True, False, "auto"):
+        raise ValueError(f'grad_checkpointing must be True, False or "auto", got {grad_checkpointing!r}.')
     if resume and checkpoint is None:
         raise ValueError("resume=True needs checkpoint=, the file to go on from.")
     rendered = lifted if isinstance(lifted, Targets) else Targets(scenes, lifted, vit.channels, grid, targets)
@@ -104,7 +109,7 @@ def finetune(
     # What a run draws (LoRA's start, dropout if a ViT has any) depends on its seed and on nothing before it.
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        trainer = Trainer(vit, scenes, rendered, recipe, dtype, at_once)
+        trainer = Trainer(vit, scenes, rendered, recipe, dtype, at_once, grad_checkpointing)
         torch.manual_seed(seed + processes.rank())
         history = History()
         if resume and Path(checkpoint).is_file():
@@ -198,6 +203,7 @@ def _finished(vit, tuned, recipe, history):
     if recipe.blend:
         for mine, old in zip(tuned.model.parameters(), vit.model.parameters(), strict=True):
             mine.lerp_(old, recipe.blend)
+    tuned.set_grad_checkpointing(vit.grad_checkpointing)
     tuned.history = history
     return tuned.requires_grad_(True).eval()
 

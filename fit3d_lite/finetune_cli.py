@@ -48,7 +48,10 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     model = parser.add_argument_group("model")
     model.add_argument("--backbone", default="tiny", help="tiny, one of FiT3D's six, or any ViT of timm")
     model.add_argument("--weights", default="original", help="original, random, or the path of a checkpoint")
-    model.add_argument("--grad-checkpointing", action="store_true", help="less memory, more time")
+    model.add_argument(
+        "--grad-checkpointing", action=argparse.BooleanOptionalAction, default="auto",
+        help="less memory, more time; by default where one image does not fit without",
+    )  # fmt: skip
     model.add_argument("--device", help="by default the GPU if there is one")
     model.add_argument("--dtype", default="fp32", choices=[*DTYPES, "auto"], help="auto: the fast one of the device")
     model.add_argument("--out", type=Path, required=True, help=".safetensors, or .pth as FiT3D's are published")
@@ -126,11 +129,12 @@ def main(given: list[str] | None = None) -> None:
             device = f"cuda:{os.environ['LOCAL_RANK']}"
             torch.cuda.set_device(device)
     try:
-        vit = load_vit(a.backbone, a.weights, device=device, grad_checkpointing=a.grad_checkpointing, seed=a.seed)
+        vit = load_vit(a.backbone, a.weights, device=device, seed=a.seed)
         scenes = own_scenes(a)
         lifted = [lifted_features(a, vit, scene) for scene in scenes]
         tuned = finetune(
             vit, scenes, lifted, recipe, seed=a.seed, targets=a.targets, at_once=a.at_once, every=a.every,
+            grad_checkpointing=a.grad_checkpointing,
             dtype=best_dtype(vit.mean.device) if a.dtype == "auto" else DTYPES[a.dtype],
             checkpoint=a.checkpoint, resume=a.resume, log=a.log,
         )  # fmt: skip

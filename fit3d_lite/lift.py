@@ -135,7 +135,7 @@ def weighted_mean(
         torch.addmm(total, transposed(W), F, out=total)  # in place: no second [N, C] is made
     kept = weight >= MIN_WEIGHT
     total /= torch.where(kept, divisor, 1).unsqueeze(1)
-    total[~kept] = 0
+    total.masked_fill_(~kept.unsqueeze(1), 0)
     return total, weight
 
 

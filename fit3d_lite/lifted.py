@@ -143,5 +143,5 @@ def normalised_weights(W: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:  # spa
     opacity = row_sums(kept)
     mask = opacity >= MIN_OPACITY
     factor = mask / opacity.clamp_min(MIN_OPACITY)
-    values = values * torch.repeat_interleave(factor, W.crow_indices().diff())
+    values = values * torch.repeat_interleave(factor, W.crow_indices().diff(), output_size=len(values))
     return torch.sparse_csr_tensor(W.crow_indices(), columns, values, W.shape), mask

@@ -44,7 +44,9 @@ def patch_matrix(
     fine = camera.scaled(w * across, h * down)
     W = view_matrix(cloud, fine)
     starts = W.crow_indices()
-    pixel = torch.repeat_interleave(torch.arange(len(starts) - 1, device=starts.device), starts.diff())
+    rows = torch.arange(len(starts) - 1, device=starts.device)
+    # With the size given, a GPU need not be asked for it.
+    pixel = torch.repeat_interleave(rows, starts.diff(), output_size=len(W.col_indices()))
     patch = pixel // (fine.width * down) * w + pixel % fine.width // across
     pairs = torch.stack([patch, W.col_indices()])
     # coalesce() adds up the pixels of a patch that see the same Gaussian.

@@ -173,7 +173,7 @@ def _ridge(seen, task) -> list[Tensor]:
         gram = gram + torch.einsum("vcn,vdn->cd", weighted, x)
         moment = moment + torch.einsum("vcn,vtn->ct", weighted, y.flatten(2))
         total = total + known.sum()
-    penalty = torch.eye(len(gram), dtype=gram.dtype) * total
+    penalty = torch.eye(len(gram), dtype=gram.dtype, device=gram.device) * total
     penalty[-1, -1] = 0
     return [torch.linalg.solve(gram + s * penalty, moment) for s in STRENGTHS]
 

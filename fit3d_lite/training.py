@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from .readings import LATEST, read
+
 __all__ = ["LIGHT", "PAPER", "Step", "Training", "fit_head", "training_of"]
 
 
@@ -114,6 +116,19 @@ def fit_head(
     optimiser = torch.optim.AdamW(head.parameters(), lr=training.rate, weight_decay=training.weight_decay)
     checked = {round(training.steps * (k + 1) / training.checks) for k in range(training.checks)} if validate else ()
     history, best, best_state = [], -math.inf, None
+    unread: list[dict] = []  # steps whose losses are still on the device
+
+    def settle() -> None:
+        read(unread)
+        for row in unread:
+            if not math.isfinite(row["loss"]):
+                raise FloatingPointError(
+                    f"The loss is {row['loss']} in step {row['number']} of {training.steps} at a rate of {row['rate']:.1e}: "
+                    f"lower it."
+                )
+            history.append(Step(steps=training.steps, **row))
+        unread.clear()
+
     # A caller with a callback shows progress in its own way.
     quiet = on_step is not None
     for done in tqdm(range(training.steps), "training the head", unit="step", delay=10.0, mininterval=1.0, disable=quiet):
@@ -122,23 +137,22 @@ def fit_head(
         for group in optimiser.param_groups:
             group["lr"] = rate
         loss = loss_of(done)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"The loss is {loss.item()} in step {done + 1} of {training.steps} at a rate of {rate:.1e}: lower it."
-            )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if training.clip is not None:
             nn.utils.clip_grad_norm_(head.parameters(), training.clip)
+        unread.append({"number": done + 1, "loss": loss.detach(), "rate": rate, "validation": None})
+        looked_at = on_step is not None or done + 1 in checked or done + 1 == training.steps
+        if looked_at or loss.device.type == "cpu" or len(unread) == LATEST:
+            settle()
         optimiser.step()
-        measured = None
         if done + 1 in checked:
             head.eval()
             measured = validate()
+            history[-1] = replace(history[-1], validation=measured)
             quality = measured if larger_is_better else -measured
             if quality > best:
                 best, best_state = quality, copy.deepcopy(head.state_dict())
-        history.append(Step(done + 1, training.steps, loss.item(), rate, measured))
         if on_step is not None:
             on_step(history[-1])
     if best_state is not None:

@@ -48,11 +48,17 @@ class Frame(nn.Module):
 class Trainer:
     """Student, optimiser and scaler, and what a step does with them."""
 
-    def __init__(self, vit, scenes, targets: Targets, recipe: Recipe, dtype: torch.dtype, at_once: int | None = None):
+    def __init__(
+        self, vit, scenes, targets: Targets, recipe: Recipe, dtype: torch.dtype,
+        at_once: int | None = None, grad_checkpointing: bool | str = "auto",
+    ):  # fmt: skip
         self.original, self.scenes, self.targets, self.recipe, self.dtype = vit, scenes, targets, recipe, dtype
         self.device = vit.mean.device
         self.at_once = min(at_once or recipe.batch, recipe.batch)
         self.student = Student(copy.deepcopy(vit)).to(self.device)
+        self.may_recompute = grad_checkpointing == "auto"
+        if not self.may_recompute:
+            self.student.vit.set_grad_checkpointing(grad_checkpointing)
         self.weights = prepare(self.student.vit, recipe)
         self.student.to_depth.requires_grad_(recipe.geometry > 0)
         self.frame = Frame(vit.channels).to(self.device)
@@ -208,10 +214,14 @@ class Trainer:
         if processes.running():
             less = max(1, self.at_once // 2)
             raise MemoryError(f"{self.at_once} images at once do not fit: start again with at_once={less}") from error
+        if self.at_once == 1 and self.may_recompute and not self.student.vit.grad_checkpointing:
+            self.student.vit.set_grad_checkpointing(True)
+            print("out of memory with one image at once: gradient checkpointing from here on, same gradients, more time")
+            return
         if self.at_once == 1:
             raise MemoryError(
-                f"one image does not fit the memory of {self.device}: use smaller images, gradient checkpointing "
-                f"(vit.set_grad_checkpointing()) or train='lora'"
+                f"one image does not fit the memory of {self.device}: use smaller images, grad_checkpointing=True "
+                f"or train='lora'"
             ) from error
         self.at_once //= 2
         print(f"out of memory: {self.at_once} images at once from here on; the batch stays {self.recipe.batch}")

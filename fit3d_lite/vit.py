@@ -148,6 +148,11 @@ class ViT(nn.Module):
         """Trade time for memory in training: keep each block's input only and compute the rest again backwards."""
         self.model.set_grad_checkpointing(enable)
 
+    @property
+    def grad_checkpointing(self) -> bool:
+        """Whether :meth:`set_grad_checkpointing` is on."""
+        return bool(self.model.grad_checkpointing)
+
 
 def load_vit(
     name: str,

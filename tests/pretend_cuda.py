@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from unittest import mock
 
 import torch
+from torch.nn.utils import clip_grad
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
@@ -366,6 +367,23 @@ def _autocast(device_type, dtype=None, enabled=True, cache_enabled=None):
     return _real_autocast("cpu", dtype, enabled, cache_enabled)
 
 
+def _module_to(module, *args, **kwargs):
+    """``Module.to(tensor)``: C++ would take the device that it believes in."""
+    if args and isinstance(args[0], torch.Tensor):
+        args = (args[0].device, args[0].dtype, *args[1:])
+    return _real_module_to(module, *args, **kwargs)
+
+
+_real_module_to = torch.nn.Module.to
+_real_grouping = clip_grad._group_tensors_by_device_and_dtype
+
+
+def _grouping(lists, **options):
+    """Groups of tensors by device, for clipping; the device is the one they say."""
+    groups = _real_grouping(lists, **options).items()
+    return {(found[0][0].device, dtype): (found, places) for (_, dtype), (found, places) in groups}
+
+
 def _at_once(pool, function, *args, **kwargs):
     """``ThreadPoolExecutor.submit`` in the calling thread: torch's modes are each thread's own."""
     future = concurrent.futures.Future()
@@ -410,6 +428,8 @@ def pretend_cuda(capability: tuple[int, int] = (7, 5), memory: int = 15 * 10**9)
         for name, answer in stand_in.items():
             stack.enter_context(mock.patch.object(cuda, name, answer))
         stack.enter_context(mock.patch.object(torch, "autocast", _autocast))
+        stack.enter_context(mock.patch.object(torch.nn.Module, "to", _module_to))
+        stack.enter_context(mock.patch.object(clip_grad, "_group_tensors_by_device_and_dtype", _grouping))
         stack.enter_context(mock.patch.object(torch, "inference_mode", torch.no_grad))
         stack.enter_context(mock.patch.object(torch.__future__, "get_overwrite_module_params_on_conversion", lambda: True))
         stack.enter_context(
