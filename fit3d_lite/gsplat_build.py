@@ -1,9 +1,9 @@
 """gsplat, compiled in the background while the notebook goes on.
 
-gsplat is the fastest rasteriser there is, and its wheel holds no binary: at its first use it compiles itself, which
-takes a quarter of an hour on Colab and blocks the cell. ``build_gsplat`` starts that work in a process of its own (see
-gsplat_compile.py) that outlives interrupted cells and restarted kernels. Until it is done everything is drawn by torch
-or Triton; then ``gsplat_path.ready()`` turns true, in the same notebook.
+gsplat's wheel holds no binary: at its first use it compiles itself, which on two cores takes about ten minutes and blocks
+the cell. ``build_gsplat`` starts that work in a process of its own (see gsplat_compile.py) that outlives interrupted cells
+and restarted kernels. Until it is done everything is drawn by torch or Triton; then ``gsplat_path.ready()`` turns true, in
+the same notebook.
 
     cache_folder()/gsplat/<versions and architecture>/gsplat_cuda.so    the finished library, .log and .lock beside it
     <folder>/<versions and architecture>/gsplat_cuda.so                 a copy to keep, for example on Drive
@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,10 +27,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .files import replace_when_whole
-from .gsplat_compile import lock
+from .gsplat_compile import copy_whole, lock
 from .gsplat_found import forget, library_path
-from .gsplat_tools import BuildError, Tools, look_for_tools, need_disk
+from .gsplat_tools import BuildError, Tools, architecture, installed_gsplat, look_for_tools, need_disk
 
 
 def build_gsplat(
@@ -46,7 +44,7 @@ def build_gsplat(
 
     Args:
         folder: where a copy of the finished library is kept and looked for, such as a folder of a mounted Drive.
-        jobs: compilers at once; by default one per core, as far as 2 GB of free memory for each go.
+        jobs: compilers at once; by default one per core, as long as each has 2 GB of free memory.
         arch: compute capability to compile for; by default the device's. With it no device is needed ("7.5": a T4).
         wait: return only when it is done. Interrupting the wait leaves the build running.
         progress: print a line at the start, and a bar while waiting.
@@ -59,20 +57,24 @@ def build_gsplat(
             nvcc, a CUDA device, disk …), one sentence with the remedy, before any work; with ``wait`` also when the
             compiler fails.
     """
-    tools = look_for_tools(arch, jobs)
-    library = library_path(tools.arch)
-    kept = None if folder is None else library_path(tools.arch, Path(folder).expanduser())
+    installed_gsplat()
+    arch = architecture(arch)
+    library = library_path(arch)
+    kept = None if folder is None else library_path(arch, Path(folder).expanduser())
     if kept is not None:
         need_disk(kept.parent, megabytes=100)
     if kept is not None and kept.is_file() and not library.is_file():
-        _copy(kept, library)
+        copy_whole(kept, library)
     build = Build(library, kept)
-    if not build.done and not build.running:
+    if build.done:
+        build.keep()
+    elif not build.running:
+        tools = look_for_tools(arch, jobs)
         need_disk(library.parent)
         build.start(tools)
         if progress:
             print(
-                f"gsplat {tools.version} is being compiled in the background for compute capability {tools.arch}, "
+                f"gsplat {tools.version} is being compiled in the background for compute capability {arch}, "
                 f"{tools.jobs} file{'s' * (tools.jobs > 1)} at a time; the notebook goes on without it. Log: {build.log}"
             )
     return build.wait(progress=progress) if wait else build
@@ -89,12 +91,10 @@ class Build:
     @property
     def done(self) -> bool:
         """Whether the library is whole."""
-        if not self.library.is_file():
-            return False
-        if self.kept is not None and not self.kept.is_file():
-            _copy(self.library, self.kept)
-        forget()
-        return True
+        if self.library.is_file():
+            forget()  # what gsplat_path.ready() said before
+            return True
+        return False
 
     @property
     def running(self) -> bool:
@@ -140,9 +140,10 @@ class Build:
     def start(self, tools: Tools) -> None:
         """Start the compiling process. :func:`build_gsplat` does it when nothing is there and nobody is at it."""
         self.library.parent.mkdir(parents=True, exist_ok=True)
+        files = [tools.package, self.library] + ([self.kept] if self.kept is not None else [])
         with open(self.log, "a") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "fit3d_lite.gsplat_compile", str(tools.package), str(self.library)],
+                [sys.executable, "-m", "fit3d_lite.gsplat_compile", *map(str, files)],
                 env=tools.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -167,7 +168,13 @@ class Build:
             bar.update(self.progress()[0] - bar.n)
         if not self.done:
             raise BuildError(f"gsplat could not be compiled; the whole log is {self.log}.\n{self.error}")
+        self.keep()
         return self
+
+    def keep(self) -> None:
+        """Copy the library to the folder given, unless the compiling process has done so already."""
+        if self.kept is not None and not self.kept.is_file():
+            copy_whole(self.library, self.kept)
 
     def stop(self) -> None:
         """End the process that this notebook started. What is compiled so far is kept, and the next build goes on."""
@@ -197,11 +204,6 @@ def _is_error(line: str) -> bool:
         r"\b(fatal )?error\s*:|undefined reference|cannot find -l|Unsupported gpu|died due to signal|^\w*Error: ", line
     )
     return bool(spoken) and not line.startswith(("[", "FAILED:"))
-
-
-def _copy(source: Path, target: Path) -> None:
-    with replace_when_whole(target) as partial:
-        shutil.copyfile(source, partial)
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """The process that compiles gsplat: started in the background by gsplat_build.py, and nothing waits for it.
 
-    python -m fit3d_lite.gsplat_compile <folder of the gsplat package> <library to make>
+    python -m fit3d_lite.gsplat_compile <folder of the gsplat package> <library to make> [<copy to keep>]
 
 gsplat would compile itself at its first use, but it does so inside the running cell, and starts from nothing when it
 was interrupted (it deletes its build folder unless the library is whole). Here torch's public
@@ -86,12 +86,16 @@ def compile_library(package: Path, library: Path) -> None:
     )
     if missing := [name for name in NEEDED if not hasattr(module, name)]:
         raise ImportError(f"error: the compiled library lacks {', '.join(missing)}; is gsplat at {package} whole?")
-    with replace_when_whole(library) as partial:
-        shutil.copyfile(folder / f"{NAME}.so", partial)
+    copy_whole(folder / f"{NAME}.so", library)
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    with replace_when_whole(target) as partial:
+        shutil.copyfile(source, partial)
 
 
 def main() -> int:
-    package, library = Path(sys.argv[1]), Path(sys.argv[2])
+    package, library, *kept = map(Path, sys.argv[1:])
     library.parent.mkdir(parents=True, exist_ok=True)
     held = lock(library)
     if held is None:
@@ -110,6 +114,8 @@ def main() -> int:
     start = time.time()
     compile_library(package, library)
     print(f"compiled in {time.time() - start:.0f} s: {library}", flush=True)
+    for place in kept:
+        copy_whole(library, place)
     return 0
 
 

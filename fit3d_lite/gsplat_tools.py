@@ -39,19 +39,12 @@ class Tools:
 
 def look_for_tools(arch: str | None = None, jobs: int | None = None) -> Tools:
     """All that a build needs, or BuildError (ValueError for arguments out of range) that names the first lack."""
-    if arch is not None and not re.fullmatch(r"\d+\.\d[af]?(;\d+\.\d[af]?)*", arch):
-        raise ValueError(f'arch is a compute capability such as "7.5" (a T4) or "7.5;8.9", got {arch!r}.')
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs is the number of compilers at once and must be ≥ 1, got {jobs}.")
     if sys.platform != "linux":
         raise BuildError(f"build_gsplat works on Linux only (this is {sys.platform}); the torch path works everywhere.")
-    package, version = _package()
-    if torch.version.cuda is None:
-        raise BuildError(
-            f"This torch {torch.__version__} is a build without CUDA, and gsplat draws on a GPU only; install a CUDA "
-            "build of torch (pytorch.org/get-started) or stay with the torch path."
-        )
-    arch = arch or _arch_of_device()
+    package, version = installed_gsplat()
+    arch = architecture(arch)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     for tool, remedy in {
         "ninja": "pip install ninja",
@@ -94,7 +87,8 @@ def need_disk(folder: Path, megabytes: int = DISK_MB) -> None:
         raise BuildError(f"gsplat needs {megabytes} MB of disk in {folder}, and {free} MB are free; make room there.")
 
 
-def _package() -> tuple[Path, str]:
+def installed_gsplat() -> tuple[Path, str]:
+    """Folder and version of the gsplat package, or BuildError when it or what it imports is not installed."""
     spec = importlib.util.find_spec("gsplat")
     if spec is None or not spec.origin:
         raise BuildError(f"gsplat is not installed: {PIP}")
@@ -107,7 +101,17 @@ def _package() -> tuple[Path, str]:
     return Path(spec.origin).parent, version
 
 
-def _arch_of_device() -> str:
+def architecture(arch: str | None) -> str:
+    """``arch``, checked, or the device's. BuildError without a device, or with a torch that could not use one."""
+    if arch is not None and not re.fullmatch(r"\d+\.\d[af]?(;\d+\.\d[af]?)*", arch):
+        raise ValueError(f'arch is a compute capability such as "7.5" (a T4) or "7.5;8.9", got {arch!r}.')
+    if torch.version.cuda is None:
+        raise BuildError(
+            f"This torch {torch.__version__} is a build without CUDA, and gsplat draws on a GPU only; install a CUDA "
+            "build of torch (pytorch.org/get-started) or stay with the torch path."
+        )
+    if arch is not None:
+        return arch
     if not torch.cuda.is_available():
         raise BuildError(
             'There is no CUDA device to compile for: switch on the GPU, or name one by arch (a T4 is arch="7.5").'
