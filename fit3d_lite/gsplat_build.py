@@ -1,9 +1,9 @@
 """gsplat, compiled in the background while the notebook goes on.
 
-gsplat's wheel holds no binary: at its first use it compiles itself, which on two cores takes about ten minutes and blocks
-the cell. ``build_gsplat`` starts that work in a process of its own (see gsplat_compile.py) that outlives interrupted cells
-and restarted kernels. Until it is done everything is drawn by torch or Triton; then ``gsplat_path.ready()`` turns true, in
-the same notebook.
+gsplat's wheel holds no binary: at its first use it compiles itself, which takes some ten minutes and blocks the cell.
+``build_gsplat`` starts that work in a process of its own (see gsplat_compile.py) that outlives interrupted cells and
+restarted kernels. Until it is done everything is drawn by torch or Triton; then ``gsplat_path.ready()`` turns true,
+in the same notebook.
 
     cache_folder()/gsplat/<versions and architecture>/gsplat_cuda.so    the finished library, .log and .lock beside it
     <folder>/<versions and architecture>/gsplat_cuda.so                 a copy to keep, for example on Drive
@@ -131,8 +131,9 @@ class Build:
         said = self.log.read_text(errors="replace") if self.log.is_file() else ""
         steps = re.findall(r"^\[(\d+)/(\d+)\] ", said, re.MULTILINE)
         if not steps:  # nothing finished in this attempt yet; ninja remembers those before
-            memory = plan.with_name(".ninja_log")
-            made = {line.split("\t")[3] for line in memory.read_text().splitlines()[1:]} if memory.is_file() else set()
+            memory = plan.with_name(".ninja_log")  # start, end, time, name, hash
+            known = memory.read_text() if memory.is_file() else ""
+            made = set(re.findall(r"^\d+\t\d+\t\d+\t([^\t]+)\t", known, re.MULTILINE))
             return sum((plan.parent / name).is_file() for name in made), total
         finished, planned = map(int, steps[-1])
         return total - planned + finished, total  # a resumed build plans only what is left

@@ -30,7 +30,7 @@ def library_path(arch: str, root: Path | None = None) -> Path:
     """Where the library for these versions of gsplat, torch, CUDA, Python and this architecture is kept."""
     versions = f"gsplat{importlib.metadata.version('gsplat')}-torch{torch.__version__}"
     python = f"py{sys.version_info.major}{sys.version_info.minor}"
-    sm = "sm" + arch.replace(".", "").replace(";", "+")
+    sm = "sm" + arch.replace(".", "")
     return (root or cache_folder() / "gsplat") / f"{versions}-{python}-{sm}" / f"{NAME}.so"
 
 

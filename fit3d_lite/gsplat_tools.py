@@ -103,8 +103,8 @@ def installed_gsplat() -> tuple[Path, str]:
 
 def architecture(arch: str | None) -> str:
     """``arch``, checked, or the device's. BuildError without a device, or with a torch that could not use one."""
-    if arch is not None and not re.fullmatch(r"\d+\.\d[af]?(;\d+\.\d[af]?)*", arch):
-        raise ValueError(f'arch is a compute capability such as "7.5" (a T4) or "7.5;8.9", got {arch!r}.')
+    if arch is not None and not re.fullmatch(r"\d+\.\d", arch):
+        raise ValueError(f'arch is one compute capability such as "7.5" (a T4), got {arch!r}.')
     if torch.version.cuda is None:
         raise BuildError(
             f"This torch {torch.__version__} is a build without CUDA, and gsplat draws on a GPU only; install a CUDA "
