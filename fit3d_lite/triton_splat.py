@@ -26,7 +26,7 @@ from .camera import Camera
 from .gaussians import Gaussians
 
 MAX_BLOCK = 16  # channels that a tile adds up at once, in several passes; 32 would not fit a T4's registers (255 a thread)
-MAX_LISTED = 2**25  # (tile, Gaussian) pairs listed at once, about 1 GB while they are sorted; else in bands of tiles
+MAX_LISTED = 2**24  # (tile, Gaussian) pairs listed at once, about 1 GB while they are sorted; else in bands of tiles
 
 
 def problem(device: torch.device) -> str:

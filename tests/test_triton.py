@@ -22,9 +22,10 @@ def few(case, count=50):
 
 
 @interpreted
-@pytest.mark.parametrize(("case", "channels"), [("overlaps", 3), ("needles", 5), ("opaque pile", 18)])
+@pytest.mark.parametrize(("case", "channels"), [("overlaps", 3), ("needles", 5), ("opaque pile", 3), ("opaque pile", 18)])
 def test_image_and_every_gradient_equal_the_dense_reference(case, channels):
-    """Three, five and eighteen channels: photos, one pass and two passes of the kernels for wide values."""
+    """Three, five and eighteen channels: photos, one pass and two passes of the kernels for wide values. The pile stops
+    pixels early."""
     c, cam = few(case), camera(19, 13)  # no multiple of a tile
     g = torch.Generator().manual_seed(9)
     values, push = torch.randn(len(c), channels, generator=g), torch.randn(13, 19, channels, generator=g)
@@ -41,6 +42,22 @@ def test_image_and_every_gradient_equal_the_dense_reference(case, channels):
     assert relative(alpha, opacity) < CLOSE
     for name, a, b in zip(["means", "quats", "scales", "opacities", "values"], mine, plain, strict=True):
         assert relative(a.grad, b.grad) < CLOSE, name
+
+
+@interpreted
+def test_where_alpha_is_held_at_its_most_it_passes_no_gradient():
+    """A wall far wider than the picture, of opacity 1: alpha is 0.999 in the middle, and less towards the borders."""
+    wall, cam = few("overlaps", 2), camera(16, 16)
+    wall.means[:], wall.scales[:], wall.opacities[:] = torch.tensor([0.0, 0.0, 0.0]), 20.0, torch.tensor([1.0, 0.6])
+    grads = []
+    for way in ("torch", "triton"):
+        leaves = [p.clone().requires_grad_() for p in parts(wall)]
+        image, alpha = render(Gaussians(*leaves, wall.colors), cam, backend=way)
+        (image.sum() + alpha.sum()).backward()
+        grads.append([p.grad for p in leaves])
+    assert 0.2 < float((alpha.detach() >= 0.999).float().mean()) < 0.8  # both kinds of pixels
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-6)
 
 
 @interpreted
