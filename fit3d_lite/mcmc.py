@@ -8,14 +8,14 @@ reset by rule of thumb, and the number of Gaussians has a fixed cap, which is wh
 * while there is room under the cap, at most 5 % new ones are added in the same way;
 * after each step every centre is pushed at random, along its own covariance and only if it is nearly transparent, so
   that what is of no use finds a place where it is (eq. 8);
-* small opacities and small scales are asked for by two penalties (section 3.4), so that some die.
+* small opacities and small scales are asked for by two penalties, so that some die.
 
 Splitting stays ``fit``'s default. Measured on a CPU, 200 steps and the same cap, two seeds: from depth maps (a room, the
 office) the two end within 0.1 dB of each other on held-out views; from 1,500 bare points splitting is 1 dB ahead.
 
 ``strategy`` takes gsplat's own MCMCStrategy where gsplat draws, else ours, which runs on every device and gives the same
 numbers (tests/test_mcmc.py). gsplat's DefaultStrategy is not used at all: in 1.5.3 its opacity reset never happens
-(``step % reset_every == 0 & step > 0`` compares with ``0 & step``), so the number of Gaussians grows without bound.
+(Python reads its condition as ``step % reset_every == (0 & step) > 0``), so the number of Gaussians grows without bound.
 """
 
 from __future__ import annotations
