@@ -54,7 +54,8 @@ class Card:
     def _cells(self, row: Row) -> list[str]:
         value = number(row.value) + (f" ± {number(row.spread)}" if row.spread is not None else "")
         expected = getattr(row, self.profile)
-        span = f"{number(expected[0])} to {number(expected[1])}" if expected else ""
+        unknown = "not measured yet" if self.profile == "full" and row.quick else ""
+        span = f"{number(expected[0])} to {number(expected[1])}" if expected else unknown
         mark = {"ok": "✓ in range", "LOOK": "⚠ LOOK", "": ""}[row.verdict(self.profile)]
         return [row.name, f"{value} {row.unit}".rstrip(), span, row.paper or "", mark]
 

@@ -53,8 +53,14 @@ def strip(rgb: str, content: str) -> str:
     return f'<div style="{style};max-width:62em">{content}</div>'
 
 
+# Whether a check that fails stops the notebook. setup() turns it off in the full profile: what the lessons expect was
+# measured in the quick one, and at full size a line in red is worth more than a notebook that stops after half an hour.
+strict = True
+
+
 def check(ok, what: str, hint: str) -> None:
-    """A visible check: a green line when ``ok``, else a red line and an AssertionError that says ``hint``.
+    """A visible check: a green line when ``ok``, else a red line and an AssertionError that says ``hint``; in the full
+    profile the red line alone.
 
     Args:
         ok: one yes or no; a tensor of one element is fine.
@@ -62,15 +68,15 @@ def check(ok, what: str, hint: str) -> None:
         hint: the likely mistake: "your transmittance grows along the ray: the order is back to front".
 
     Raises:
-        AssertionError: when not ok; its message is the hint.
+        AssertionError: when not ok and ``strict``; its message is the hint.
         ValueError: when ``ok`` has more than one element.
     """
     shape = tuple(getattr(ok, "shape", ()))
     if math.prod(shape) != 1:
         raise ValueError(f"check needs one yes or no and got shape {shape}; use .all() or check_close")
     passed = bool(ok)
-    _show_check(passed, what, hint)
-    if not passed:
+    _show_check(passed, what, hint if strict else f"{hint} (or it is otherwise at full size, which is not measured yet)")
+    if not passed and strict:
         raise AssertionError(hint)
 
 

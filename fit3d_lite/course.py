@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import artifacts, backend, cards
+from . import artifacts, backend, cards, checks
 from .checks import in_notebook, show
 from .environment import best_dtype, cache_folder, on_colab, quiet_sparse
 
@@ -74,7 +74,7 @@ def setup(profile: str | None = None, seed: int = 0) -> Run:
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     run = Run(device, best_dtype(device), profile, cache, seed)
-    cards.profile = profile
+    cards.profile, checks.strict = profile, profile == "quick"
     _show_setup(run, source)
     return run
 

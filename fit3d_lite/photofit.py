@@ -24,6 +24,7 @@ from . import mcmc
 from .densify import Split
 from .gaussians import SH0, Gaussians
 from .ply import stored
+from .readings import read
 from .scene import Scene
 from .splat import render
 
@@ -68,7 +69,11 @@ def psnr(
     """Peak signal-to-noise ratio in dB of pictures in 0..1."""
     if a.shape != b.shape:
         raise ValueError(f"psnr needs two pictures of one size, got {list(a.shape)} and {list(b.shape)}.")
-    return float(-10 * torch.log10(((a - b) ** 2).mean().clamp_min(1e-12)))
+    return float(_psnr(a, b))
+
+
+def _psnr(a: Tensor, b: Tensor) -> Tensor:  # []
+    return -10 * torch.log10(((a - b) ** 2).mean().clamp_min(1e-12))
 
 
 @torch.no_grad()
@@ -171,8 +176,8 @@ def fit(
                 history.append(
                     {
                         "step": step,
-                        "loss": loss.item(),
-                        "psnr": psnr(image.detach().clamp(0, 1), view.image),
+                        "loss": loss.detach(),
+                        "psnr": _psnr(image.detach().clamp(0, 1), view.image),
                         "count": len(raw["means"]),
                     }
                 )
@@ -182,6 +187,8 @@ def fit(
     except KeyboardInterrupt:
         raw = whole
         print(f"Stopped after {step} of {steps} steps; what is reached is kept.")
+    finally:
+        read(history or [])  # at once: on a GPU each number that is asked for makes the CPU wait
     with torch.no_grad():
         fitted = _activated(raw)
         fitted = Gaussians(

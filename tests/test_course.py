@@ -270,6 +270,18 @@ def test_card_says_look_when_out_of_range_and_for_nan(capsys):
     assert [r.name for r in card("Result", rows(), profile="full").looks] == ["mIoU"]
 
 
+def test_the_full_profile_says_what_is_not_measured_and_does_not_stop_at_it(capsys):
+    course.setup("full")
+    check(False, "the gain is positive", "the poses are shuffled")  # red, and the notebook goes on
+    said = capsys.readouterr().out
+    assert "✗ not so: the gain is positive" in said and "not measured yet" in said
+    unknown = card("Result", [{"name": "mIoU", "value": 0.9, "quick": (0.1, 0.2)}])
+    assert "not measured yet" in str(unknown) and not unknown.looks
+    course.setup("quick")
+    with pytest.raises(AssertionError, match="shuffled"):
+        check(False, "the gain is positive", "the poses are shuffled")
+
+
 def test_card_uses_the_profile_of_setup():
     course.setup("full")
     assert card("Result", rows()).profile == "full"
