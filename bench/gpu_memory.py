@@ -15,8 +15,6 @@ from fit3d_lite import Gaussians, finetune, lift, load_vit, room
 from .report import table
 from .vit_memory import LIMIT, MODELS, NAMES, SIZE, extract_bytes, gigabytes, step_bytes
 
-T4 = 15.0e9  # bytes a T4 gives
-
 
 @contextmanager
 def capped(limit: float = LIMIT * 1e9):
@@ -30,8 +28,9 @@ def capped(limit: float = LIMIT * 1e9):
         torch.cuda.set_per_process_memory_fraction(1.0)
 
 
-def peak_of(work) -> float | None:
-    """Most bytes that the allocator held at once during ``work()``; None when it ran out."""
+def peak_of(work) -> tuple[int, int] | None:
+    """Most bytes at once during ``work()``: of tensors, and of what the allocator had to reserve for them, which is what the
+    cap limits. None when it ran out."""
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
@@ -40,11 +39,11 @@ def peak_of(work) -> float | None:
         torch.cuda.synchronize()
     except (torch.OutOfMemoryError, MemoryError):
         return None
-    return torch.cuda.max_memory_reserved()
+    return torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
 
 
-def finetuning_peak(name: str, recipe: str, batch: int, dtype, checkpointing: bool, size: int = SIZE) -> float | None:
-    """Three steps of finetune on one room, images at once = batch."""
+def finetuning_peak(name: str, recipe: str, batch: int, dtype, checkpointing: bool, size: int = SIZE):
+    """:func:`peak_of` three steps of finetune on one room, images at once = batch."""
     vit = load_vit(name, "random", device="cuda")
     scene = room(0, max(4, batch), size).to("cuda")
     cloud = Gaussians.from_depth(scene, count=4000).to("cuda")
@@ -53,19 +52,19 @@ def finetuning_peak(name: str, recipe: str, batch: int, dtype, checkpointing: bo
     return peak_of(lambda: finetune(vit, [scene], [lifted], recipe, progress=False, **options))
 
 
-def extraction_peak(name: str, batch: int, dtype, size: int = SIZE) -> float | None:
+def extraction_peak(name: str, batch: int, dtype, size: int = SIZE):
     vit = load_vit(name, "random", device="cuda")
     images = torch.rand(batch, 3, size, size, device="cuda")
     return peak_of(lambda: vit.extract(images, batch=batch, dtype=dtype, quiet=True))
 
 
 def memory_table(size: int = SIZE, models=MODELS) -> str:
-    """Measured peaks (what the allocator reserved) under a cap of 12 GB, and the computed bound, as Markdown."""
+    """Measured peaks under a cap of 12 GB, and what was computed without a GPU, as Markdown."""
     rows = []
 
-    def row(what: str, measured: float | None, computed: int) -> None:
-        said = "out of memory" if measured is None else f"{measured / 1e9:.2f}"
-        rows.append([what, said, f"{gigabytes(computed):.2f}"])
+    def row(what: str, measured: tuple[int, int] | None, computed: int) -> None:
+        said = ["out of memory", ""] if measured is None else [f"{gigabytes(size):.2f}" for size in measured]
+        rows.append([what, *said, f"{gigabytes(computed):.2f}"])
 
     with capped():
         for name in models:
@@ -85,7 +84,7 @@ def memory_table(size: int = SIZE, models=MODELS) -> str:
                     extract_bytes(plain, 16, dtype, size),
                 )
     head = f"{torch.cuda.get_device_name()}, capped at {LIMIT:.0f} GB; photos of {size} × {size}."
-    return f"{head}\n\n" + table(["what", "measured, GB", "tensors alone, computed, GB"], rows)
+    return f"{head}\n\n" + table(["what", "tensors, GB", "reserved, GB", "tensors, computed, GB"], rows)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ Attention is the kind that never stores its N × N table (CPU flash attention he
 from __future__ import annotations
 
 import copy
+import warnings
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
@@ -84,7 +85,9 @@ def step_bytes(
     vit.set_grad_checkpointing(checkpointing)
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
         without_numbers(vit, fake)
-        with mock.patch.object(nn.Module, "to", lambda module, *_, **__: module):  # all are in place already
+        with mock.patch.object(nn.Module, "to", lambda module, *_, **__: module), warnings.catch_warnings():
+            # All are in place already; and copying a fake tensor asks for an address that nobody uses.
+            warnings.simplefilter("ignore", UserWarning)
             trainer = Trainer(vit, [], SimpleNamespace(), named_recipe(recipe, batch=batch), dtype, at_once)
         h, w = vit.grid(size, size)
         patches = batch * h * w

@@ -419,6 +419,7 @@ def pretend_cuda(capability: tuple[int, int] = (7, 5), memory: int = 15 * 10**9)
         "get_device_capability": lambda *_: capability, "get_device_name": lambda *_: Device.name,
         "mem_get_info": lambda *_: (memory * 9 // 10, memory), "empty_cache": lambda: None, "synchronize": lambda *_: None,
         "max_memory_allocated": lambda *_: 0, "memory_allocated": lambda *_: 0, "reset_peak_memory_stats": lambda *_: None,
+        "max_memory_reserved": lambda *_: 0, "set_per_process_memory_fraction": lambda *_: None,
         "_lazy_init": lambda: None, "_exchange_device": lambda *_: 0, "_maybe_exchange_device": lambda *_: 0,
         "set_device": lambda *_: None, "is_bf16_supported": lambda *_: True,  # as torch says of a T4, wrongly
         "get_rng_state": lambda *_: states(), "set_rng_state": lambda state, *_: torch.set_rng_state(state),

@@ -45,14 +45,16 @@ def test_half_precision_features_of_the_tiny_vit_point_where_fp32s_do(dtype, lea
 
 @pytest.mark.shared
 def test_half_precision_features_of_a_real_vit_point_where_fp32s_do(shared, room):
-    """A ViT-S with DINOv2's weights. Measured: fp16 at least {FP16}, bf16 {BF16}."""
+    """A trained ViT-S/14, each patch of a block in the middle and of the last one. Measured at the last: fp16 .999998, bf16
+    .9997."""
     vit = f3d.load_vit("dinov2_small", shared / "weights" / "vit_small_patch14_saliency.safetensors", device="cpu")
     images = f3d.room(0, 2, 112, shadows=False).images
-    exact = vit.extract(images)
-    for dtype, least in ((torch.float16, 0.999), (torch.bfloat16, 0.97)):
-        found = torch.cosine_similarity(vit.extract(images, dtype=dtype), exact, dim=1).min()
-        print(dtype, found.item())
-        assert found > least
+    exact = vit.extract(images, block=[6, -1])
+    for dtype, least in ((torch.float16, 0.9999), (torch.bfloat16, 0.995)):
+        found = vit.extract(images, block=[6, -1], dtype=dtype)
+        for mine, true in zip(found, exact, strict=True):
+            print(dtype, torch.cosine_similarity(mine, true, dim=1).min().item())
+            assert torch.cosine_similarity(mine, true, dim=1).min() > least
 
 
 def test_fine_tuning_in_fp16_stays_beside_fp32(room, tiny, lifted):
@@ -143,9 +145,9 @@ def test_fine_tuning_at_full_size_fits_twelve_gigabytes(name, recipe, batch):
     with capped():
         for dtype, checkpointing in ((torch.float32, False), (torch.float16, False), (torch.float16, True)):
             peak = finetuning_peak(name, recipe, batch, dtype, checkpointing)
-            assert peak is not None and peak < LIMIT * 1e9
+            assert peak is not None and max(peak) < LIMIT * 1e9
             bound = step_bytes(plain, recipe, batch, dtype, checkpointing) + ALLOWANCE * 1e9
-            assert peak < bound, "what bench/vit_memory.py computes is no bound"
+            assert max(peak) < bound, "what bench/vit_memory.py computes is no bound"
 
 
 def test_the_computed_memory_of_a_step_counts_what_it_should():
