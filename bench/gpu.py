@@ -44,8 +44,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     if given.build:
         from fit3d_lite import build_gsplat
+        from fit3d_lite.gsplat_tools import BuildError
 
-        build_gsplat(wait=True)
+        try:
+            build_gsplat(wait=True)
+        except BuildError as problem:
+            print(f"bench-gpu: {problem}")
+            return 2
     backends = usable(device)
     parts = {
         "draw": lambda: gpu_draw.report(device, backends, given.tiny),

@@ -18,12 +18,18 @@ class Took:
 
 
 def measure(device: torch.device, call, repeat: int = 7) -> Took | None:
-    """One warm-up, then ``repeat`` timed calls; None when memory runs out."""
+    """One warm-up, then ``repeat`` timed calls, two where one takes half a second; None when memory runs out."""
     try:
         call()  # compiles, allocates
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        begin = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        repeat = 2 if time.perf_counter() - begin > 0.5 else repeat
         if device.type != "cuda":
             return Took(1000 * min(_seconds(call) for _ in range(repeat)), 0.0)
-        torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         times = []
