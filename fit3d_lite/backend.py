@@ -99,6 +99,7 @@ def triton_agrees(device: torch.device) -> bool:
     except Exception as error:  # a compiler can fail in more ways than can be listed, and torch still draws
         warnings.warn(f"Triton's kernels do not run here ({type(error).__name__}: {error}); drawing with torch.")
         return False
-    if off > 1e-3:  # float32 against float32 on a benign cloud: 1e-5 is usual, a wrong kernel is far beyond
+    agrees = off <= 1e-3  # float32 against float32 on a benign cloud: 1e-6 is usual, a wrong kernel is far beyond
+    if not agrees:
         warnings.warn(f"Triton's kernels differ from torch by {off:.1e} here; drawing with torch.")
-    return off <= 1e-3
+    return agrees

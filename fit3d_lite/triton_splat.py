@@ -122,13 +122,14 @@ class Blend(torch.autograd.Function):
         image = values.new_empty(pixels, channels)
         passing = values.new_empty(pixels)
         last = torch.empty(pixels, dtype=torch.int32, device=values.device)
-        for one in lists:
-            scene = (ellipses, one.listed, one.starts, values, image, passing, last, *one.sizes(camera))
-            if narrow:
-                narrow_forward[(one.tiles,)](*scene, num_warps=1)
-            else:
-                block, parts = _blocks(channels)
-                blend_forward[(one.tiles, parts)](*scene, channels, BLOCK=block, num_warps=1)
+        with torch.cuda.device_of(values):  # a kernel starts on the current GPU, wherever its tensors are
+            for one in lists:
+                scene = (ellipses, one.listed, one.starts, values, image, passing, last, *one.sizes(camera))
+                if narrow:
+                    narrow_forward[(one.tiles,)](*scene, num_warps=1)
+                else:
+                    block, parts = _blocks(channels)
+                    blend_forward[(one.tiles, parts)](*scene, channels, BLOCK=block, num_warps=1)
         ctx.save_for_backward(ellipses, values, passing, last)
         ctx.lists, ctx.camera, ctx.narrow = lists, camera, narrow
         return image, 1 - passing
@@ -143,15 +144,15 @@ class Blend(torch.autograd.Function):
         d_ellipses, d_values = torch.zeros_like(ellipses), torch.zeros_like(values)
         arriving = (d_image.contiguous(), d_alpha.contiguous())
         asked = {"GEOMETRY": geometry, "VALUES": wanted, "num_warps": 1}
-        for one in ctx.lists:
-            scene = (ellipses, one.listed, one.starts, values, passing, last, *arriving, d_ellipses, d_values)
-            if ctx.narrow:
-                narrow_backward[(one.tiles,)](*scene, *one.sizes(ctx.camera), **asked)
-            else:
-                block, parts = _blocks(values.shape[1])
-                blend_backward[(one.tiles, parts)](
-                    *scene, *one.sizes(ctx.camera), values.shape[1], BLOCK=block, **asked
-                )
+        with torch.cuda.device_of(values):
+            for one in ctx.lists:
+                scene = (ellipses, one.listed, one.starts, values, passing, last, *arriving, d_ellipses, d_values)
+                if ctx.narrow:
+                    narrow_backward[(one.tiles,)](*scene, *one.sizes(ctx.camera), **asked)
+                else:
+                    block, parts = _blocks(values.shape[1])
+                    sizes = (*one.sizes(ctx.camera), values.shape[1])
+                    blend_backward[(one.tiles, parts)](*scene, *sizes, BLOCK=block, **asked)
         return d_ellipses if geometry else None, d_values if wanted else None, None, None
 
 
@@ -196,7 +197,7 @@ def weights(cloud: Gaussians, camera: Camera, near: float) -> tuple[Tensor, Tens
     ellipses, depths = project_ellipses(cloud, camera, near)
     pixels, fixed = camera.height * camera.width, ellipses.detach().contiguous()
     counted = torch.zeros(pixels, dtype=torch.int32, device=fixed.device)
-    with torch.no_grad():
+    with torch.no_grad(), torch.cuda.device_of(fixed):
         lists = tile_lists(fixed, depths, camera)
         for one in lists:
             count_pairs[(one.tiles,)](fixed, one.listed, one.starts, counted, *one.sizes(camera), num_warps=1)
@@ -215,6 +216,8 @@ def weights(cloud: Gaussians, camera: Camera, near: float) -> tuple[Tensor, Tens
     return found, who, pixel
 
 
+@torch.inference_mode(False)  # whatever mode the first picture is drawn in, here gradients are taken
+@torch.enable_grad()
 def disagreement(device: torch.device) -> float:
     """Largest relative difference from torch's way in the picture and in every gradient of a small cloud."""
     from .splat import render as draw
@@ -231,10 +234,10 @@ def disagreement(device: torch.device) -> float:
     camera = Camera.look_at((0.2, -3.0, 0.3), (0, 0, 0), width=21, height=18)
     push = torch.randn(18, 21, 3, generator=generator).to(device)
     found = []
-    with torch.enable_grad():
-        for backend in ("torch", "triton"):
-            leaves = [part.to(device).requires_grad_() for part in cloud]
-            image, alpha = draw(Gaussians(*leaves), camera, backend=backend)
-            ((image * push).sum() + (alpha * push[..., 0]).sum()).backward()
-            found.append([image.detach(), alpha.detach(), *(leaf.grad for leaf in leaves)])
-    return max(float((a - b).norm() / a.norm()) for a, b in zip(*found, strict=True))
+    for backend in ("torch", "triton"):
+        leaves = [part.to(device, copy=True).requires_grad_() for part in cloud]
+        image, alpha = draw(Gaussians(*leaves), camera, backend=backend)
+        ((image * push).sum() + (alpha * push[..., 0]).sum()).backward()
+        found.append([image.detach(), alpha.detach(), *(leaf.grad for leaf in leaves)])
+    differences = [(a - b).norm() / a.norm() for a, b in zip(*found, strict=True)]
+    return float(torch.stack(differences).max())  # not Python's max, which would pass over a NaN

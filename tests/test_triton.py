@@ -205,7 +205,8 @@ def test_kernels_are_trusted_only_when_they_give_torchs_numbers(monkeypatch):
     backend.triton_agrees.cache_clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert backend.triton_agrees(device)
+        with torch.inference_mode():  # in which no gradient can be taken
+            assert backend.triton_agrees(device)
     blend = triton_splat.blend
 
     def a_little_bright(*scene):
@@ -215,6 +216,15 @@ def test_kernels_are_trusted_only_when_they_give_torchs_numbers(monkeypatch):
     monkeypatch.setattr(triton_splat, "blend", a_little_bright)
     backend.triton_agrees.cache_clear()
     with pytest.warns(UserWarning, match="differ from torch by 1.0e-02 here; drawing with torch"):
+        assert not backend.triton_agrees(device)
+
+    def not_a_number(*scene):
+        image, alpha = blend(*scene)
+        return image, alpha * float("nan")
+
+    monkeypatch.setattr(triton_splat, "blend", not_a_number)
+    backend.triton_agrees.cache_clear()
+    with pytest.warns(UserWarning, match="differ from torch by nan"):
         assert not backend.triton_agrees(device)
 
     def refuses(*scene):
