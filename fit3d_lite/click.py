@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .frames import _picture, jpeg_uri
+from .frames import as_picture, jpeg_uri
 from .palette import color_map
 from .pca import check_features
 
@@ -115,17 +115,17 @@ def click_similarity(
     views, (h, w) = len(images), grids.pop()
     if not (0 <= at[0] < views and 0 <= at[1] < h and 0 <= at[2] < w) or dims < 1:
         raise ValueError(f"patch {tuple(at)} with {dims} numbers; there are {views} views of {h}×{w} patches")
-    coded = {name: _codes(f, min(dims, f.shape[1], views * h * w)) for name, f in models.items()}
+    coded = {name: codes_of(f, min(dims, f.shape[1], views * h * w)) for name, f in models.items()}
     worst = max(error for _, error in coded.values())
     shape = dict(views=views, h=h, w=w, view=at[0], row=at[1], col=at[2])
     ramp = (color_map(torch.linspace(0, 1, 256)[None], 0, 1)[0] * 255).round().to(torch.uint8)
     photos = "".join(
-        f'<div style="position:relative;flex:0 1 {width}px"><img src="{jpeg_uri(_picture(image.movedim(0, -1)))}" '
+        f'<div style="position:relative;flex:0 1 {width}px"><img src="{jpeg_uri(as_picture(image.movedim(0, -1)))}" '
         f'alt="view {v}, to be clicked" style="width:100%;display:block;margin:0"></div>'
         for v, image in enumerate(images)
     )
     strips = "".join(
-        f'{f"<div>{html.escape(name)}</div>" if name else ""}<div class="f3d-model" data-codes="{_base64(codes)}" '
+        f'{f"<div>{html.escape(name)}</div>" if name else ""}<div class="f3d-model" data-codes="{as_base64(codes)}" '
         f'style="display:flex;flex-wrap:wrap;gap:.5em;margin-bottom:.4em">{photos}</div>'
         for name, (codes, _) in coded.items()
     )
@@ -134,17 +134,17 @@ def click_similarity(
         '<label>overlay <input type="range" min="0" max="100" value="70" style="vertical-align:middle"></label>'
         "<output></output></div>"
     )
-    attributes = f'data-shape="{html.escape(json.dumps(shape), True)}" data-ramp="{_base64(ramp)}"'
+    attributes = f'data-shape="{html.escape(json.dumps(shape), True)}" data-ramp="{as_base64(ramp)}"'
     box = f'<div class="f3d-click" style="color:inherit;font-family:system-ui,sans-serif" {attributes}>'
     text = f"{views} photos to click on, {h}×{w} patches; needs a browser. Largest error of a cosine: {worst:.3f}"
     return ClickMap(f"{box}{bar}{strips}</div><script>{SCRIPT}</script>", text, worst)
 
 
-def _base64(numbers: Tensor) -> str:
+def as_base64(numbers: Tensor) -> str:
     return base64.b64encode(numbers.numpy().tobytes()).decode()
 
 
-def _codes(feats: Tensor, dims: int) -> tuple[Tensor, float]:
+def codes_of(feats: Tensor, dims: int) -> tuple[Tensor, float]:
     """[patches, dims] int8, whose cosines are those of the features up to the returned largest error."""
     unit = F.normalize(feats.detach().cpu().float(), dim=1).movedim(1, -1).reshape(-1, feats.shape[1])
     # Not centred: the best approximation of all products at once is by the largest singular vectors (Eckart, Young).

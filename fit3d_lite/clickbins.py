@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .click import ClickMap
-from .frames import _picture, jpeg_uri
+from .frames import as_picture, jpeg_uri
 
 __all__ = ["click_distribution"]
 
@@ -120,7 +120,7 @@ def click_distribution(
     attributes = " ".join(f'data-{key}="{value}"' for key, value in data.items())
     photo = (
         f'<div style="position:relative;flex:0 1 {width}px;align-self:flex-start">'
-        f'<img src="{jpeg_uri(_picture(image.detach().movedim(0, -1)))}" alt="the photo, to be clicked" '
+        f'<img src="{jpeg_uri(as_picture(image.detach().movedim(0, -1)))}" alt="the photo, to be clicked" '
         f'style="width:100%;display:block;margin:0;cursor:crosshair"></div>'
     )
     bar = '<div class="f3d-bar" style="display:none;margin:.3em 0"><b>Click the photo.</b> <output></output></div>'

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .click import ClickMap, _base64, _codes
+from .click import ClickMap, as_base64, codes_of
 from .correspond import TOLERANCE, surface, visible
-from .frames import _picture, jpeg_uri
+from .frames import as_picture, jpeg_uri
 from .palette import color_map
 from .scene import Scene
 
@@ -139,13 +139,13 @@ def click_match(
     h, w = _grid_of(scene, a, b, models, at)
     uv, seen = (t.cpu() for t in patch_truth(scene, a, b, h, w))
     places = [[round(x, 1) for x in p] if s else None for p, s in zip(uv.tolist(), seen.tolist(), strict=True)]
-    coded = {name: _codes(f[[a, b]], min(dims, f.shape[1])) for name, f in models.items()}
+    coded = {name: codes_of(f[[a, b]], min(dims, f.shape[1])) for name, f in models.items()}
     worst = max(error for _, error in coded.values())
     shape = dict(h=h, w=w, height=scene.height, width=scene.width, row=at[0], col=at[1])
     ramp = (color_map(torch.linspace(0, 1, 256)[None], 0, 1)[0] * 255).round().to(torch.uint8)
 
     def panel(view, title, attributes=""):
-        uri = jpeg_uri(_picture(scene.images[view].movedim(0, -1)))
+        uri = jpeg_uri(as_picture(scene.images[view].movedim(0, -1)))
         return (
             f'<figure style="margin:0;flex:0 1 {width}px" {attributes}><figcaption>{title}</figcaption>'
             f'<div style="position:relative;overflow:hidden"><img src="{uri}" alt="view {view}" '
@@ -155,13 +155,13 @@ def click_match(
     panels = [panel(a, f"view {a}: <b>click here</b>")]
     for name, (codes, _) in coded.items():
         title = f'{html.escape(name)}: <output style="font-weight:600"></output>'
-        panels.append(panel(b, title, f'class="f3d-model" data-codes="{_base64(codes)}"'))
+        panels.append(panel(b, title, f'class="f3d-model" data-codes="{as_base64(codes)}"'))
     bar = (
         '<div class="f3d-bar" style="display:none;gap:1em;align-items:center;margin:.3em 0">'
         "<span>white ring: the true place · orange square: the most similar patch</span>"
         '<label>overlay <input type="range" min="0" max="100" value="55" style="vertical-align:middle"></label></div>'
     )
-    data = {"shape": json.dumps(shape), "truth": json.dumps(places), "ramp": _base64(ramp)}
+    data = {"shape": json.dumps(shape), "truth": json.dumps(places), "ramp": as_base64(ramp)}
     attributes = " ".join(f'data-{key}="{html.escape(value, True)}"' for key, value in data.items())
     box = f'<div class="f3d-match" style="color:inherit;font-family:system-ui,sans-serif" {attributes}>'
     strip = f'<div style="display:flex;flex-wrap:wrap;gap:.5em">{"".join(panels)}</div>'

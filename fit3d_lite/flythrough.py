@@ -52,12 +52,12 @@ def orbit(
             f"an orbit needs frames ≥ 1, elevation within ±89, distance > 0 and 0 < fov_x < 170; got {frames}, "
             f"{elevation:g}, {distance:g} and {fov_x:g}"
         )
-    middle, radius = _ball(points)
+    middle, radius = ball_around(points)
     height, width = size
     narrow = np.radians(fov_x) / 2
     narrow = min(narrow, np.arctan(np.tan(narrow) * height / width))
     away = max(radius * distance / np.sin(narrow), 1e-3)
-    axes = _axes(up)
+    axes = axes_of(up)
     cameras = []
     for angle in np.radians(start + turn * np.arange(frames) / frames):
         e = np.radians(elevation)
@@ -159,7 +159,7 @@ def under_roof(
     lifts the ceiling off a room."""
     if not 0 < keep <= 1:
         raise ValueError(f"keep is the part of the height that stays, 0 to 1, not {keep:g}")
-    height = points @ _axes(up)[2].to(points)
+    height = points @ axes_of(up)[2].to(points)
     low, high = torch.quantile(height[:: max(1, len(height) // 1_000_000)], torch.tensor([0.01, 0.99]).to(points))
     return height <= low + keep * (high - low)
 
@@ -174,14 +174,14 @@ def up_of(cameras: list[Camera]) -> Tensor:
     return up / up.norm()
 
 
-def _ball(points: Tensor) -> tuple[Tensor, float]:
+def ball_around(points: Tensor) -> tuple[Tensor, float]:
     """Middle [3] and radius of the box that holds 2 to 98 % of the points along each axis."""
     some = points.detach().cpu().double()[:: max(1, len(points) // 1_000_000)]
     low, high = torch.quantile(some, torch.tensor([0.02, 0.98]).double(), dim=0)
     return (low + high) / 2, ((high - low).norm() / 2).item()
 
 
-def _axes(up) -> Tensor:
+def axes_of(up) -> Tensor:
     """[3, 3] rows: two directions along the ground, and up, all of length 1."""
     up = torch.as_tensor(up, dtype=torch.float64)
     if up.shape != (3,) or not up.isfinite().all() or up.norm() < 1e-9:

@@ -127,11 +127,11 @@ def frames_slider(
         raise ValueError(f"start is frame {start} of {len(frames)}")
     if seconds <= 0:
         raise ValueError(f"a frame must stay for more than 0 seconds, not {seconds:g}")
-    made = [_picture(frame) for frame in frames]
+    made = [as_picture(frame) for frame in frames]
     uris = [picture_uri(picture, quality) for picture in made]
     fixed, wide = "", min(made[0].width, WIDTH)
     if beside is not None:
-        photo = _picture(beside)
+        photo = as_picture(beside)
         shares = [picture.width / picture.height for picture in (photo, made[0])]
         wide = round(WIDTH * shares[1] / sum(shares))
         fixed = (
@@ -174,7 +174,11 @@ def picture_uri(picture, quality: int = 82) -> str:
     return min(jpeg_uri(picture, quality), lossless, key=len)
 
 
-def _picture(frame):
+def as_picture(frame):
+    """A PIL picture of an array [H, W, 3] in 0..1, of a figure, or of what is one already; tiny ones are enlarged.
+
+    Raises ValueError for other shapes and values.
+    """
     from PIL import Image
 
     if isinstance(frame, Image.Image):

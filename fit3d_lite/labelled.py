@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .extract import raw_bytes
-from .scene import IGNORE, _check_depths, _check_images, _check_labels
+from .scene import IGNORE, check_depths, check_labels, check_photos
 
 __all__ = ["LabelledPhotos"]
 
@@ -126,11 +126,11 @@ class LabelledPhotos:
             raise ValueError(
                 f"its {FIELD[self.task]} map is {list(target.shape)} and the image {size[0]}×{size[1]} (H×W)."
             )
-        _check_images(image)
+        check_photos(image)
         if self.task == "segmentation":
-            _check_labels(target, self.classes)
+            check_labels(target, self.classes)
         else:
-            _check_depths(target)
+            check_depths(target)
 
 
 def digest_of(image: Tensor) -> str:  # [3, H, W]

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from .files import replace_when_whole
-from .frames import Frames, _picture
+from .frames import Frames, as_picture
 
 __all__ = ["find_ffmpeg", "save_gif", "save_mp4"]
 
@@ -83,7 +83,7 @@ def _checked(frames, path, ending: str):
     path = Path(path)
     if path.suffix.lower() != ending:
         raise ValueError(f"the file must end in {ending}, not {path.name!r}")
-    pictures = frames.pictures if isinstance(frames, Frames) else [_picture(frame) for frame in frames]
+    pictures = frames.pictures if isinstance(frames, Frames) else [as_picture(frame) for frame in frames]
     sizes = sorted({picture.size for picture in pictures})
     if len(sizes) != 1:
         raise ValueError(f"a film needs frames of one size, and there are {len(pictures)} frames of {sizes or 'none'}")

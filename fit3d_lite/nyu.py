@@ -23,7 +23,7 @@ from .download import fetch
 from .environment import cache_folder
 from .paths import asset
 from .photoset import Photo, PhotoSet, resized
-from .rgbd import _target
+from .rgbd import target_size
 from .scene import IGNORE
 
 __all__ = ["BORDER", "Nyu", "nyu"]
@@ -86,7 +86,7 @@ class Nyu(PhotoSet):
         wrong = [s for s, e in zip(self.crop, (height, width)) if s.step not in (None, 1) or (s.stop or e) > e]
         if wrong or not all(spans):
             raise ValueError(f"the crop {self.crop} does not lie inside frames of {height}×{width} (H×W); None takes all")
-        self.size = _target(size, *map(len, spans))
+        self.size = target_size(size, *map(len, spans))
         place = facts()["camera"]
         # MATLAB's first pixel centre is at 1, ours at 0.5.
         K = [[place["fx"], 0, place["cx"] - 0.5], [0, place["fy"], place["cy"] - 0.5], [0, 0, 1]]

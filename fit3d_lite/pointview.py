@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .flythrough import _axes, _ball
-from .frames import _picture, jpeg_uri
+from .flythrough import axes_of, ball_around
+from .frames import as_picture, jpeg_uri
 
 __all__ = ["PointView", "point_view"]
 
@@ -121,8 +121,8 @@ def point_view(
     """
     sets = colors if isinstance(colors, dict) else {"colour": colors}
     _check(points, sets, at_most, cut_front, cut_top, pitch, zoom)
-    middle, radius = _ball(points)
-    local = (points.detach().cpu().double() - middle) @ _axes(up).T / max(radius, 1e-9)
+    middle, radius = ball_around(points)
+    local = (points.detach().cpu().double() - middle) @ axes_of(up).T / max(radius, 1e-9)
     inside = np.flatnonzero((local.abs().max(1).values <= REACH).numpy())
     chosen = np.sort(np.random.default_rng(seed).permutation(inside)[:at_most])
     codes = ((local[chosen] / REACH + 1) * 32767.5).round()
@@ -136,7 +136,8 @@ def point_view(
     # From the numbers that are sent, so that the still shows what the page will.
     still = _still((codes / 32767.5 - 1) * REACH, next(iter(paints.values())), shape, cut_front, cut_top)
     text = f"{len(chosen):,} points to turn, coloured by {', '.join(sets)}; needs a browser"
-    markup = _markup(shape, _base64(codes.numpy().astype("<u2")), paints, jpeg_uri(_picture(still), 60), text, cut_front, cut_top)
+    photo = jpeg_uri(as_picture(still), 60)
+    markup = _markup(shape, as_base64(codes.numpy().astype("<u2")), paints, photo, text, cut_front, cut_top)
     return PointView(markup, text, still)
 
 
@@ -173,7 +174,7 @@ def _still(places: Tensor, paint: Tensor, shape: dict, cut_front: float, cut_top
 def _markup(shape: dict, places: str, paints: dict, still: str, text: str, cut_front: float, cut_top: float) -> str:
     style = "background:none;color:inherit;border:1px solid rgba(128,128,128,.6);border-radius:4px;padding:.2em .7em"
     buttons = "".join(
-        f'<button type="button" style="{style}" data-colors="{_base64(paint.numpy())}">{html.escape(name)}</button>'
+        f'<button type="button" style="{style}" data-colors="{as_base64(paint.numpy())}">{html.escape(name)}</button>'
         for name, paint in paints.items()
     )
     sliders = "".join(
@@ -211,5 +212,5 @@ def _check(points: Tensor, sets: dict, at_most: int, cut_front: float, cut_top: 
         )
 
 
-def _base64(array: np.ndarray) -> str:
+def as_base64(array: np.ndarray) -> str:
     return base64.b64encode(array.tobytes()).decode()

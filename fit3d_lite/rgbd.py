@@ -162,7 +162,7 @@ def read_scene(
     shape = target = None
     images, depths = [], []
     for photo, depth in tqdm(files, desc=name, unit="frame", delay=1.0):
-        image, metres = _read_photo(photo), _read_depth(depth) / depth_scale
+        image, metres = read_photo(photo), _read_depth(depth) / depth_scale
         shape = shape or image.shape[1:]
         if image.shape[1:] != shape:
             raise ValueError(f"{photo} is {_size(image)} (H×W) but the first photo is {_size(torch.empty(shape))}.")
@@ -170,7 +170,7 @@ def read_scene(
             raise ValueError(
                 f"{depth} is {_size(metres)} (H×W) but its photo is {_size(image)}: bring both to one size."
             )
-        target = target or _target(size, *shape)
+        target = target or target_size(size, *shape)
         if target != tuple(shape):
             image = F.interpolate(image[None], size=target, mode="bilinear", antialias=True, align_corners=False)[0]
             metres = F.interpolate(metres[None, None], size=target, mode="nearest-exact")[0, 0]
@@ -199,7 +199,8 @@ def _inverse(pose: np.ndarray, where: str) -> Tensor:  # camera-to-world [4, 4] 
     return inverse.float()
 
 
-def _read_photo(path: Path) -> Tensor:  # [3, H, W] in 0..1
+def read_photo(path: Path) -> Tensor:  # [3, H, W] in 0..1
+    """A picture file as RGB. Raises ValueError for what cannot be read as one."""
     try:
         with Image.open(path) as image:
             pixels = np.array(image.convert("RGB"))
@@ -220,7 +221,10 @@ def _read_depth(path: Path) -> Tensor:  # [H, W] in the file's units
     return torch.from_numpy(pixels.astype(np.float32))
 
 
-def _target(size, height: int, width: int) -> tuple[int, int]:
+def target_size(size, height: int, width: int) -> tuple[int, int]:  # rows, columns
+    """The size asked for: (height, width), the length of the shorter side, or None for the photo's own. Raises
+    ValueError for anything else.
+    """
     if size is None:
         return height, width
     try:

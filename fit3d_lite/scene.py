@@ -59,11 +59,11 @@ class Scene:
         pose; poses that contradict the depths while their inverse, transpose or an axis flip agrees with them."""
         self._check_shapes()
         images, depths, labels = self.images, self.depths, self.labels
-        _check_images(images)
+        check_photos(images)
         if depths is not None:
-            _check_depths(depths)
+            check_depths(depths)
         if labels is not None:
-            _check_labels(labels, self.classes)
+            check_labels(labels, self.classes)
         for index, camera in enumerate(self.cameras):
             try:
                 camera.check()
@@ -184,7 +184,8 @@ class Scene:
         return f"Scene({self.name!r}: {len(self)} views of {self.height}×{self.width}{extra})"
 
 
-def _check_images(images: Tensor) -> None:
+def check_photos(images: Tensor) -> None:  # [..., 3, H, W]
+    """Raise ValueError, with the numbers, unless these are float pictures in 0..1."""
     if not images.is_floating_point():
         raise ValueError(f"Images must be float in 0..1, got {images.dtype}: divide by 255.")
     if not torch.isfinite(images).all():
@@ -195,7 +196,8 @@ def _check_images(images: Tensor) -> None:
         raise ValueError(f"Images must lie in 0..1, got {low:.3g}..{high:.3g}: {remedy}.")
 
 
-def _check_depths(depths: Tensor) -> None:
+def check_depths(depths: Tensor) -> None:  # [..., H, W] metres
+    """Raise ValueError, with the numbers, for NaN, depths below 0, or what looks like millimetres."""
     if not torch.isfinite(depths).all():
         raise ValueError(
             f"{int((~torch.isfinite(depths)).sum())} depths are NaN or infinite: write 0 where depth is unknown."
@@ -209,7 +211,8 @@ def _check_depths(depths: Tensor) -> None:
         )
 
 
-def _check_labels(labels: Tensor, classes: tuple[str, ...]) -> None:
+def check_labels(labels: Tensor, classes: tuple[str, ...]) -> None:  # [..., H, W]
+    """Raise ValueError, with the numbers, for labels that are no integers or lie outside the classes."""
     if labels.is_floating_point():
         raise ValueError(f"Labels must be integers, got {labels.dtype}.")
     known = labels[labels != IGNORE]

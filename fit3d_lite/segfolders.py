@@ -23,7 +23,7 @@ from PIL import Image
 from .download import DownloadError, fetch
 from .environment import cache_folder
 from .photoset import Photo, PhotoSet, padded
-from .rgbd import _read_photo
+from .rgbd import read_photo
 from .scene import IGNORE
 
 __all__ = ["SegmentationFolder", "ade20k", "voc"]
@@ -125,7 +125,7 @@ class SegmentationFolder(PhotoSet):
 
     def _read(self, row: tuple[Path, Path]) -> Photo:
         file, annotation = row
-        image = _read_photo(file)
+        image = read_photo(file)
         try:
             with Image.open(annotation) as opened:
                 mode, numbers = opened.mode, np.array(opened)

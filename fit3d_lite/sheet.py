@@ -4,7 +4,7 @@ import io
 
 from torch import Tensor
 
-from .frames import _picture
+from .frames import as_picture
 
 __all__ = ["Sheet", "contact_sheet"]
 
@@ -74,7 +74,7 @@ def contact_sheet(
 def _all(pictures) -> list:
     if isinstance(pictures, Tensor) and pictures.ndim == 4 and pictures.shape[1] == 3 and pictures.shape[-1] != 3:
         pictures = pictures.movedim(1, -1)
-    return [_picture(picture) for picture in pictures]
+    return [as_picture(picture) for picture in pictures]
 
 
 def _fit(picture, side: int):
