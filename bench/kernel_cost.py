@@ -11,7 +11,6 @@ picture has.
 
 from __future__ import annotations
 
-import importlib
 import re
 import subprocess
 import sys
@@ -27,10 +26,6 @@ from .gpu_draw import scene
 from .report import ROOT, table, write
 
 sys.path.insert(0, str(ROOT / "tests"))
-TYPES = {"listed": "*i32", "starts": "*i32", "last": "*i32", "counted": "*i32", "rows": "*i64", "columns": "*i64",
-         "width": "i32", "height": "i32", "tiles_x": "i32", "first_row": "i32", "channels": "i32"}  # fmt: skip
-KERNELS = {"narrow_forward": "triton_narrow", "narrow_backward": "triton_narrow", "count_pairs": "triton_kernels",
-           "write_pairs": "triton_kernels", "blend_forward": "triton_kernels", "blend_backward": "triton_kernels"}  # fmt: skip
 GSPLAT = {"forward": ("RasterizeToPixels3DGSFwd", "pixels_3dgs_fwd_kernelILj3E"),
           "backward": ("RasterizeToPixels3DGSBwd", "pixels_3dgs_bwd_kernelILj3E")}  # fmt: skip
 INSTRUCTION = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(.*?);", re.MULTILINE)
@@ -71,18 +66,12 @@ def inner_loop(listing: str) -> tuple[int, int]:
 
 
 def triton_rows() -> list[list]:
-    from triton_offline import compile_for
-
-    from fit3d_lite.triton_splat import MAX_BLOCK
+    from triton_offline import DRAWING, compile_drawing
 
     rows = []
-    for name, home in KERNELS.items():
-        fn = getattr(importlib.import_module(f"fit3d_lite.{home}"), name)
-        constants = {"BLOCK": MAX_BLOCK, "GEOMETRY": True, "VALUES": True}
-        constants = {k: v for k, v in constants.items() if k in fn.arg_names}
-        types = {a: TYPES.get(a, "*fp32") for a in fn.arg_names if a not in constants}
+    for name in DRAWING:
         for capability in ((7, 5), (9, 0)):
-            made = compile_for(fn, types, constants, capability, num_warps=1)
+            made = compile_drawing(name, capability)
             with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
                 Path(file.name).write_bytes(made.asm["cubin"])
                 listing = subprocess.run([tool("nvdisasm"), "-c", file.name], capture_output=True, text=True, check=True)

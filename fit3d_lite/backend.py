@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import warnings
 from types import ModuleType
 
@@ -76,7 +75,7 @@ def describe(device: torch.device | str) -> str:
     if module("gsplat").ready():
         return "gsplat"
     wish = "gsplat is not built: f3d.build_gsplat() does it in the background"
-    return f"{'triton, compiled at first use' if importlib.util.find_spec('triton') else 'torch'} ({wish})"
+    return f"{'torch' if module('triton').problem(device) else 'triton, compiled at first use'} ({wish})"
 
 
 def _known(name: str) -> str:

@@ -4,7 +4,6 @@ A cosine is a product of two unit vectors. Sent to the page are these vectors al
 with 48 of them some ten kilobytes carry what a table of all pairs would need megabytes for.
 """
 
-import base64
 import html
 import json
 
@@ -12,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .frames import as_picture, jpeg_uri
+from .frames import as_base64, as_picture, jpeg_uri
 from .palette import color_map
 from .pca import check_features
 
@@ -138,10 +137,6 @@ def click_similarity(
     box = f'<div class="f3d-click" style="color:inherit;font-family:system-ui,sans-serif" {attributes}>'
     text = f"{views} photos to click on, {h}×{w} patches; needs a browser. Largest error of a cosine: {worst:.3f}"
     return ClickMap(f"{box}{bar}{strips}</div><script>{SCRIPT}</script>", text, worst)
-
-
-def as_base64(numbers: Tensor) -> str:
-    return base64.b64encode(numbers.numpy().tobytes()).decode()
 
 
 def codes_of(feats: Tensor, dims: int) -> tuple[Tensor, float]:

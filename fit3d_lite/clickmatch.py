@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .click import ClickMap, as_base64, codes_of
+from .click import ClickMap, codes_of
 from .correspond import TOLERANCE, surface, visible
-from .frames import as_picture, jpeg_uri
+from .frames import as_base64, as_picture, jpeg_uri
 from .palette import color_map
 from .scene import Scene
 

@@ -159,6 +159,11 @@ def tile(
     return whole
 
 
+def as_base64(numbers: np.ndarray | Tensor) -> str:
+    """The bytes of an array, or of a tensor on the CPU, as text for a page."""
+    return base64.b64encode(np.asarray(numbers).tobytes()).decode()
+
+
 def jpeg_uri(picture, quality: int = 82) -> str:
     """A PIL image as a data URI, JPEG in it."""
     out = io.BytesIO()

@@ -15,7 +15,7 @@ from torch import Tensor
 from .camera import Camera
 from .gaussians import Gaussians
 from .gsplat_found import why_not
-from .projection import EPS2D
+from .projection import EPS2D, check_near
 
 TILE = 16  # pixels; gsplat's own, "other values are not tested"
 # The backward kernel holds a tile's Gaussians with all their channels in shared memory: 39,936 bytes at 32 channels,
@@ -54,6 +54,8 @@ def render(
     Raises ValueError for other types than float32, the only one that gsplat's kernels know.
     """
     _only_float32(cloud, values)
+    check_near(near)
+    camera.check()
     if not len(cloud):  # gsplat divides by the number of Gaussians
         return values.new_zeros(camera.height, camera.width, values.shape[1]), values.new_zeros(
             camera.height, camera.width

@@ -55,7 +55,7 @@ def list_pairs(
         band = ((per_row.cumsum(0) - 1).clamp_min(0) // max_pairs)[row]
         bands = [(chosen := torch.nonzero(band == b).squeeze(1), int(length[chosen].sum())) for b in band.unique()]
     for chosen, count in bands:
-        owner, step = _expand(length[chosen], count)
+        owner, step = expand(length[chosen], count)
         pixel = (row[chosen] * camera.width + left[chosen])[owner] + step
         # int32 keys: half the passes of a radix sort, and the fastest sort of a CPU too.
         pixel, order = pixel.int().sort(stable=True)
@@ -70,7 +70,7 @@ def _spans(ellipses: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor, Te
     top = (mean_v - half - 0.5).ceil().clamp(0, camera.height)
     bottom = (mean_v + half - 0.5).floor().clamp(-1, camera.height - 1)
     rows = (bottom - top + 1).clamp_min(0).long()
-    who, step = _expand(rows, int(rows.sum()))
+    who, step = expand(rows, int(rows.sum()))
     row = top[who].long() + step
     dv = row + 0.5 - mean_v[who]
     half = (reach[who] - (dv * inv_v[who]) ** 2).clamp_min(0).sqrt() / inv_u[who] + 1e-3  # a hair wider; alpha decides
@@ -80,7 +80,7 @@ def _spans(ellipses: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor, Te
     return who, row, left, (right - left + 1).clamp_min(0)
 
 
-def _expand(counts: Tensor, total: int) -> tuple[Tensor, Tensor]:
+def expand(counts: Tensor, total: int) -> tuple[Tensor, Tensor]:
     """counts [K] of sum ``total`` -> (owner, position) of each item: owner 0,0,0,1,1… and position 0,1,2,0,1…"""
     everyone = torch.arange(len(counts), device=counts.device)
     owner = torch.repeat_interleave(everyone, counts, output_size=total)

@@ -8,7 +8,6 @@ there, drawn here by the same formulas.
 
 from __future__ import annotations
 
-import base64
 import html
 import json
 
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .flythrough import axes_of, ball_around
-from .frames import as_picture, jpeg_uri
+from .frames import as_base64, as_picture, jpeg_uri
 
 __all__ = ["PointView", "point_view"]
 
@@ -210,7 +209,3 @@ def _check(points: Tensor, sets: dict, at_most: int, cut_front: float, cut_top: 
             "a point view needs at_most ≥ 1, cuts in 0..1, pitch within ±89 degrees and zoom > 0; "
             f"got {at_most}, {cut_front:g}, {cut_top:g}, {pitch:g} and {zoom:g}"
         )
-
-
-def as_base64(array: np.ndarray) -> str:
-    return base64.b64encode(array.tobytes()).decode()

@@ -29,7 +29,7 @@ from .camera import Camera
 from .environment import quiet_sparse
 from .gaussians import Gaussians
 from .pairs import list_pairs
-from .projection import NEAR, check_near, ellipses, project
+from .projection import NEAR, ellipses, project
 
 __all__ = ["NEAR", "project", "render", "view_matrix"]
 
@@ -78,7 +78,7 @@ def render(
     values = cloud.colors if values is None else values
     if values.ndim != 2 or len(values) != len(cloud):
         raise ValueError(f"values must be [N, C] with N = {len(cloud)} Gaussians, got {list(values.shape)}.")
-    _check(cloud, camera, near)
+    cloud.check()  # camera and near plane are checked where they are used
     chosen = backends.choose(backend, cloud, values)
     if chosen == "torch":
         image, alpha = _composite(cloud, camera, values, near)
@@ -87,12 +87,6 @@ def render(
     if background is not None:
         image = image + (1 - alpha).unsqueeze(-1) * background
     return image, alpha
-
-
-def _check(cloud: Gaussians, camera: Camera, near: float) -> None:
-    check_near(near)
-    camera.check()
-    cloud.check()
 
 
 def _composite(cloud: Gaussians, camera: Camera, values: Tensor, near: float) -> tuple[Tensor, Tensor]:
@@ -117,13 +111,13 @@ def _bands(cloud: Gaussians, camera: Camera, near: float):
 
 def _all_weights(cloud: Gaussians, camera: Camera, near: float, backend: str) -> tuple[Tensor, Tensor, Tensor]:
     """Weights [M], Gaussian [M] and pixel [M] of the whole picture, sorted by pixel and from near to far."""
-    _check(cloud, camera, near)
+    cloud.check()
     chosen = backends.choose(backend, cloud)
     if chosen == "triton":
         return backends.module(chosen).weights(cloud, camera, near)
     if chosen == "gsplat":
-        who, pixel = backends.module(chosen).pairs(cloud, camera, near)
         flat = project(cloud, camera, near)
+        who, pixel = backends.module(chosen).pairs(cloud, camera, near)
         # A Gaussian on the very edge of being seen may be listed and yet not projected: it gets a row of its own, of
         # opacity 0.
         place = torch.full((len(cloud),), len(flat.index), device=who.device)

@@ -39,6 +39,13 @@ def _pixels(width, height, tiles_x, first_row):
 
 
 @triton.jit
+def _begin(starts):
+    """First and last + 1 entry of this program's list, and the light before any of it: all."""
+    tile = tl.program_id(0)
+    return tl.load(starts + tile), tl.load(starts + tile + 1), tl.full([_TILE * _TILE], 1.0, tl.float32)
+
+
+@triton.jit
 def _offsets(ellipses, who, column, row):
     """Offsets of pixel centres from Gaussian ``who`` in units of its spreads, raw offsets, and its ellipse."""
     base = ellipses + who * 6
@@ -70,6 +77,15 @@ def _pass_one(ellipses, listed, index, end, column, row, T, live):
     live = live & ((after > _T_MIN) | ~meets)
     weight = tl.where(counts, alpha * T, 0.0)
     return who, weight, counts, tl.where(counts, after, T), live
+
+
+@triton.jit
+def _resume(starts, passing, last, pixel, inside):
+    """Where the forward pass left off: the light that passed, one past the last that counted in each pixel, nothing
+    behind it yet; and the first entry and the last that any pixel counted."""
+    T = tl.load(passing + pixel, mask=inside, other=1.0)
+    final = tl.load(last + pixel, mask=inside, other=0)
+    return T, final, tl.zeros([_TILE * _TILE], tl.float32), tl.load(starts + tl.program_id(0)), tl.max(final, axis=0) - 1
 
 
 @triton.jit
@@ -106,9 +122,7 @@ def blend_forward(
     column, row, pixel, inside = _pixels(width, height, tiles_x, first_row)
     channel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     real = channel < channels
-    index = tl.load(starts + tl.program_id(0))
-    end = tl.load(starts + tl.program_id(0) + 1)
-    T = tl.full([_TILE * _TILE], 1.0, tl.float32)
+    index, end, T = _begin(starts)
     final = tl.zeros([_TILE * _TILE], tl.int32)
     total = tl.zeros([_TILE * _TILE, BLOCK], tl.float32)
     live = inside
@@ -150,11 +164,7 @@ def blend_backward(
     # The opacity is a channel of ones; it belongs to one of the programs that share a tile.
     mine = inside & (tl.program_id(1) == 0)
     arriving_alpha = tl.load(d_alpha + pixel, mask=mine, other=0.0)
-    T = tl.load(passing + pixel, mask=inside, other=1.0)
-    final = tl.load(last + pixel, mask=inside, other=0)
-    behind = tl.zeros([_TILE * _TILE], tl.float32)
-    start = tl.load(starts + tl.program_id(0))
-    index = tl.max(final, axis=0) - 1
+    T, final, behind, start, index = _resume(starts, passing, last, pixel, inside)
     while index >= start:
         who = tl.load(listed + index).to(tl.int64)
         raw, across, along, du, dv, slope, inv_u, inv_v, opacity = _offsets(ellipses, who, column, row)
@@ -185,9 +195,7 @@ def count_pairs(
     width, height, tiles_x, first_row,
 ):  # fmt: skip
     column, row, pixel, inside = _pixels(width, height, tiles_x, first_row)
-    index = tl.load(starts + tl.program_id(0))
-    end = tl.load(starts + tl.program_id(0) + 1)
-    T = tl.full([_TILE * _TILE], 1.0, tl.float32)
+    index, end, T = _begin(starts)
     number = tl.zeros([_TILE * _TILE], tl.int32)
     live = inside
     looking = 1
@@ -209,9 +217,7 @@ def write_pairs(
     width, height, tiles_x, first_row,
 ):  # fmt: skip
     column, row, pixel, inside = _pixels(width, height, tiles_x, first_row)
-    index = tl.load(starts + tl.program_id(0))
-    end = tl.load(starts + tl.program_id(0) + 1)
-    T = tl.full([_TILE * _TILE], 1.0, tl.float32)
+    index, end, T = _begin(starts)
     place = tl.load(rows + pixel, mask=inside, other=0)
     live = inside
     looking = 1

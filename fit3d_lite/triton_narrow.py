@@ -13,10 +13,12 @@ from .triton_kernels import (
     _TILE,
     _UNROLL,
     SIZES,
+    _begin,
     _offsets,
     _pass_one,
     _pixels,
     _push_ellipse,
+    _resume,
 )
 
 CHANNELS = 4  # what values and pictures are padded to
@@ -33,9 +35,7 @@ def narrow_forward(
     width, height, tiles_x, first_row,
 ):  # fmt: skip
     column, row, pixel, inside = _pixels(width, height, tiles_x, first_row)
-    index = tl.load(starts + tl.program_id(0))
-    end = tl.load(starts + tl.program_id(0) + 1)
-    T = tl.full([_TILE * _TILE], 1.0, tl.float32)
+    index, end, T = _begin(starts)
     final = tl.zeros([_TILE * _TILE], tl.int32)
     first = tl.zeros([_TILE * _TILE], tl.float32)
     second = tl.zeros([_TILE * _TILE], tl.float32)
@@ -82,11 +82,7 @@ def narrow_backward(
     d_third = tl.load(arriving + 2, mask=inside, other=0.0)
     d_fourth = tl.load(arriving + 3, mask=inside, other=0.0)
     d_opacity = tl.load(d_alpha + pixel, mask=inside, other=0.0)
-    T = tl.load(passing + pixel, mask=inside, other=1.0)
-    final = tl.load(last + pixel, mask=inside, other=0)
-    behind = tl.zeros([_TILE * _TILE], tl.float32)
-    start = tl.load(starts + tl.program_id(0))
-    index = tl.max(final, axis=0) - 1
+    T, final, behind, start, index = _resume(starts, passing, last, pixel, inside)
     while index >= start:
         who = tl.load(listed + index).to(tl.int64)
         raw, across, along, du, dv, slope, inv_u, inv_v, opacity = _offsets(ellipses, who, column, row)

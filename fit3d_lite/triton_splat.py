@@ -24,6 +24,7 @@ from torch import Tensor
 from .blend import ALPHA_MIN, PairWeights
 from .camera import Camera
 from .gaussians import Gaussians
+from .pairs import expand
 
 MAX_BLOCK = 16  # channels that a tile adds up at once, in several passes; 32 would not fit a T4's registers (255 a thread)
 MAX_LISTED = 2**24  # (tile, Gaussian) pairs listed at once, about 1 GB while they are sorted; else in bands of tiles
@@ -88,8 +89,7 @@ def tile_lists(
         tall = (bottom.clamp_max(end - 1) - first + 1).clamp_min(0)
         counts = wide * tall
         size = total if bands == 1 else int(counts.sum())
-        owner = torch.repeat_interleave(torch.arange(len(order), device=order.device), counts, output_size=size)
-        step = torch.arange(size, device=order.device) - (counts.cumsum(0) - counts)[owner]
+        owner, step = expand(counts, size)
         across = wide[owner]
         tile = (first[owner] - begin + step // across) * tiles_x + left[owner] + step % across
         # The fewer bytes a key has, the fewer passes a radix sort makes: two for up to 32,767 tiles, 1440² pixels.

@@ -10,9 +10,9 @@ from test_splat import CASES, CLOSE, camera, cloud, parts, relative
 from fit3d_lite import Gaussians, backend, render, set_backend, view_matrix
 
 pytest.importorskip("triton", reason="Triton comes with torch's CUDA builds for Linux")
-from triton_offline import compile_for  # noqa: E402
+from triton_offline import DRAWING, compile_drawing  # noqa: E402
 
-from fit3d_lite import triton_kernels, triton_narrow, triton_splat  # noqa: E402
+from fit3d_lite import triton_kernels, triton_splat  # noqa: E402
 
 interpreted = pytest.mark.skipif(torch.cuda.is_available(), reason="kernels are compiled here, see test_gpu_parity.py")
 
@@ -148,21 +148,10 @@ def test_each_tile_lists_what_reaches_it_from_near_to_far():
         assert len(listed) < len(rows)
 
 
-POINTERS = {
-    "listed": "*i32", "starts": "*i32", "last": "*i32", "counted": "*i32", "rows": "*i64", "columns": "*i64",
-    "width": "i32", "height": "i32", "tiles_x": "i32", "first_row": "i32", "channels": "i32",
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("capability", [(7, 5), (9, 0)])
-@pytest.mark.parametrize("kernel", ["blend_forward", "blend_backward", "count_pairs", "write_pairs",
-                                    "narrow_forward", "narrow_backward"])  # fmt: skip
+@pytest.mark.parametrize("kernel", DRAWING)
 def test_kernels_compile_for_a_t4_and_an_h100_without_spilling(kernel, capability):
-    fn = getattr(triton_narrow if "narrow" in kernel else triton_kernels, kernel)
-    constants = {"BLOCK": triton_splat.MAX_BLOCK, "GEOMETRY": True, "VALUES": True}
-    constants = {k: v for k, v in constants.items() if k in fn.arg_names}
-    types = {name: POINTERS.get(name, "*fp32") for name in fn.arg_names if name not in constants}
-    compiled = compile_for(fn, types, constants, capability, num_warps=1)
+    compiled = compile_drawing(kernel, capability)
     assert compiled.spilled == 0 and compiled.registers < 200
     if "narrow" in kernel:
         assert compiled.shared == 0  # what they are there for

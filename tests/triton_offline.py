@@ -43,6 +43,28 @@ def compile_for(
     return _worker().submit(_compile, *job).result()
 
 
+# The kernels that draw, by the module they stand in, and the types of their parameters that are no floats.
+DRAWING = {
+    "blend_forward": "triton_kernels", "blend_backward": "triton_kernels", "count_pairs": "triton_kernels",
+    "write_pairs": "triton_kernels", "narrow_forward": "triton_narrow", "narrow_backward": "triton_narrow",
+}  # fmt: skip
+TYPES = {
+    "listed": "*i32", "starts": "*i32", "last": "*i32", "counted": "*i32", "rows": "*i64", "columns": "*i64",
+    "width": "i32", "height": "i32", "tiles_x": "i32", "first_row": "i32", "channels": "i32",
+}  # fmt: skip
+
+
+def compile_drawing(name: str, capability: tuple[int, int]) -> Compiled:
+    """One of DRAWING as triton_splat.py launches it: widest block, all gradients, one warp."""
+    from fit3d_lite.triton_splat import MAX_BLOCK
+
+    fn = getattr(importlib.import_module(f"fit3d_lite.{DRAWING[name]}"), name)
+    constants = {"BLOCK": MAX_BLOCK, "GEOMETRY": True, "VALUES": True}
+    constants = {k: v for k, v in constants.items() if k in fn.arg_names}
+    types = {a: TYPES.get(a, "*fp32") for a in fn.arg_names if a not in constants}
+    return compile_for(fn, types, constants, capability, num_warps=1)
+
+
 @functools.cache
 def _worker() -> ProcessPoolExecutor:
     cache = tempfile.mkdtemp(prefix="triton_offline_")  # not the reader's own in ~/.triton
