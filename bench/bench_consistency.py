@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 import fit3d_lite as f3d
-from fit3d_lite.consistency import THRESHOLDS
-from fit3d_lite.correspond import TOLERANCE
+from fit3d_lite.correspondence.consistency import THRESHOLDS
+from fit3d_lite.correspondence.correspond import TOLERANCE
 from fit3d_lite.rooms import SEEDS
 
 from .consistency_rows import COLLAPSE, SHRINK, TUNING, Maker, rows
@@ -122,7 +122,7 @@ def report(found, blocks, missing: float) -> str:
     text = f"""# Do two views agree?
 
 A point of one photo is looked for in another by its feature alone, and depth and poses say where it is
-(fit3d_lite/consistency.py; protocol after Probe3D). Pairs of views share at least 10 % of what they see, 100 points a
+(fit3d_lite/correspondence/; protocol after Probe3D). Pairs of views share at least 10 % of what they see, 100 points a
 pair, hidden points left out; places looked at are every fourth pixel. Recall is the share found within so many pixels
 of the photo, or within so many centimetres; means over scenes. Tiny ViT, patch 8. ± is the standard deviation over
 {len(TUNING)} seeds of fine-tuning (of initialisation for the untrained ViT, of the order of pairs for the collapsed one).
@@ -131,8 +131,8 @@ of the photo, or within so many centimetres; means over scenes. Tiny ViT, patch 
   all views, the view itself among them; or for even views from the odd ones and the other way round, so that no view shows
   a feature of its own.
 - **Probe3D**: recall within 10 pixels *of the quarter resolution* among the matches that pass the ratio test best, their
-  own convention (fit3d_lite/probe3d.py): not to be compared with the other columns.
-- **masks mIoU**: labels of one view carried to another by 5 nearest patches (fit3d_lite/propagate.py), on pixels both see.
+  own convention (probe3d.py): not to be compared with the other columns.
+- **masks mIoU**: labels of one view carried to another by 5 nearest patches (masks.py), on pixels both see.
 - **shrunk**: mean + {SHRINK} · (feature - mean), so the same information. **ViT trained to raise the raw cosine**:
   {COLLAPSE["steps"]} steps of Adam at lr {COLLAPSE["lr"]:g} on 1 - cosine at true correspondences and nothing else: collapsed.
 - **place in the room**: the mean 3D position of each patch: about the most recall that so coarse a grid allows.

@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 
 import fit3d_lite as f3d
-from fit3d_lite.files import replace_when_whole
+from fit3d_lite.base.whole import replace_when_whole
+from fit3d_lite.probing.seeds import Runs, paired
 from fit3d_lite.rooms import SEEDS
-from fit3d_lite.runs import Runs, paired
 
 from .report import in_fresh_process, table, write
 from .tuned import CACHE, ROOMS, VIEWS, original, tuned_vit
@@ -195,7 +195,7 @@ def speed(vit: dict) -> str:
 
 
 def quick() -> str:
-    """What lesson 03 and `python -m fit3d_lite.finetune --rooms 6` take, part by part."""
+    """What lesson 03 and `python -m fit3d_lite finetune --rooms 6` take, part by part."""
     times, begin = {}, time.perf_counter()
 
     def lap(name):

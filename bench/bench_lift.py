@@ -17,14 +17,14 @@ from torch import Tensor
 
 from bench.report import ROOT, in_fresh_process, table, write
 from fit3d_lite import Gaussians, Scene, captures, load_vit, room
-from fit3d_lite.closed import regress_decoder
-from fit3d_lite.decoder import train_decoder
-from fit3d_lite.finer import features_finer
-from fit3d_lite.gaussians import rotation_matrices
-from fit3d_lite.lift import lift, robust_mean, weighted_mean
-from fit3d_lite.lifted import MIN_WEIGHT, normalised_weights
-from fit3d_lite.patches import patch_matrix, stacked
-from fit3d_lite.solve import least_squares
+from fit3d_lite.lifting.closed import regress_decoder
+from fit3d_lite.lifting.decoder import train_decoder
+from fit3d_lite.lifting.finer import features_finer
+from fit3d_lite.lifting.grid import patch_matrix, stacked
+from fit3d_lite.lifting.lift import lift, robust_mean, weighted_mean
+from fit3d_lite.lifting.lifted import MIN_WEIGHT, normalised_weights
+from fit3d_lite.lifting.solve import least_squares
+from fit3d_lite.splatting.gaussians import rotation_matrices
 
 WEIGHTS = ROOT.parent / "shared" / "weights" / "vit_small_patch14_saliency.safetensors"
 DECODER_STEPS = (100, 300, 900)
@@ -304,7 +304,7 @@ def memory_table() -> str:
 import torch
 from bench.report import peak_mb
 from fit3d_lite import Camera, Gaussians
-from fit3d_lite.lift import lift
+from fit3d_lite.lifting.lift import lift
 
 g, N = torch.Generator().manual_seed(0), 30000
 means = torch.nn.functional.normalize(torch.randn(N, 3, generator=g), dim=1)

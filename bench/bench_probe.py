@@ -14,7 +14,7 @@ from bench.probe_tables import CONCAT, LITE, METHODS, METRICS, ORIGINAL, TWICE, 
 from bench.report import write
 from bench.tuned import tuned_vit
 from fit3d_lite import Assembly, RawPixels, classify, load_vit, probe_depth, probe_segmentation, room
-from fit3d_lite.labelled import LabelledPhotos
+from fit3d_lite.probing.labelled import LabelledPhotos
 from fit3d_lite.rooms import SEEDS
 
 CACHE = Path(__file__).parents[1] / "cache" / "bench_probe"

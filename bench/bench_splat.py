@@ -16,7 +16,7 @@ import torch
 from bench.report import ROOT, in_fresh_process, seconds, table, write
 from fit3d_lite import Camera, Gaussians, captures, fit, photo_psnr, render, room, view_matrix
 
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "standins"))
 from dense import dense_view_matrix  # noqa: E402
 
 EYE = (0.3, -3.0, 0.4)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from bench.report import table, write
 from fit3d_lite import Camera, Scene, load_vit, room
-from fit3d_lite.quickprobe import cross_view_cosine, quick_probe
+from fit3d_lite.probing.ridge import cross_view_cosine, quick_probe
 
 SHARED = Path(__file__).parents[2] / "shared"
 CACHE = Path(__file__).parents[1] / "cache" / "bench_vit"
@@ -121,7 +121,7 @@ def report(rows, with_office) -> str:
     header = ["cosine true", "shuffled", "margin", "margin, mean removed"]
     text = (
         "# What the tiny ViT's features know\n\n"
-        f"Frozen features of the last block; one closed-form ridge probe for all (fit3d_lite/quickprobe.py). Rooms 0 to\n"
+        f"Frozen features of the last block; one closed-form ridge probe for all (fit3d_lite/probing/ridge.py). Rooms 0 to\n"
         f"{ROOMS - 1}, {VIEWS} views of {SIZE}² each; none was trained on. {SPLITS} random splits into {TRAIN} rooms to fit,\n"
         f"{VALIDATION} to choose the ridge strength and {ROOMS - TRAIN - VALIDATION} to test: mean ± standard deviation over\n"
         "splits. All rows share the splits, so rows can be compared more finely than the spread suggests.\n\n"

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import fit3d_lite as f3d
-from fit3d_lite.matching import features_at
+from fit3d_lite.correspondence.match import features_at
 from fit3d_lite.rooms import SEEDS
 
 from .tuned import tuned_vit

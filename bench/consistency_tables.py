@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Callable
 
 import fit3d_lite as f3d
-from fit3d_lite.consistency import BINS, THRESHOLDS
-from fit3d_lite.propagate import Propagation
+from fit3d_lite.correspondence.consistency import BINS, THRESHOLDS
+from fit3d_lite.correspondence.masks import Propagation
 
 from .report import table
 

@@ -25,7 +25,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from fit3d_lite import Gaussians, load_vit, patch_matrix, room, view_matrix
-from fit3d_lite.training import PAPER
+from fit3d_lite.probing.train import PAPER
 
 from .report import table
 from .vit_memory import ALLOWANCE, LIMIT, gigabytes, step_bytes, without_numbers
@@ -138,7 +138,7 @@ def tsne_seconds(patches: int, channels: int) -> float:
 @functools.cache
 def photo_seconds(height: int, width: int) -> float:
     """Reading one NYUv2 photo costs mostly its change of size."""
-    from fit3d_lite.photoset import Photo, resized
+    from fit3d_lite.captures.photos import Photo, resized
 
     photo = Photo(torch.rand(3, 480, 640), torch.rand(480, 640), torch.zeros(480, 640, dtype=torch.long), None)
     return timed(lambda: [resized(photo, height, width) for _ in range(3)]) / 3

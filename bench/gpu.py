@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     if given.build:
         from fit3d_lite import build_gsplat
-        from fit3d_lite.gsplat_tools import BuildError
+        from fit3d_lite.splatting.gpu.gsplat_tools import BuildError
 
         try:
             build_gsplat(wait=True)

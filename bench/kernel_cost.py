@@ -19,13 +19,13 @@ from pathlib import Path
 
 import torch
 
-from fit3d_lite.projection import ellipses, project
+from fit3d_lite.splatting.projection import ellipses, project
 
 from .bench_splat import camera
 from .gpu_draw import scene
 from .report import ROOT, table, write
 
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "standins"))
 GSPLAT = {"forward": ("RasterizeToPixels3DGSFwd", "pixels_3dgs_fwd_kernelILj3E"),
           "backward": ("RasterizeToPixels3DGSBwd", "pixels_3dgs_bwd_kernelILj3E")}  # fmt: skip
 INSTRUCTION = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(.*?);", re.MULTILINE)
@@ -95,7 +95,8 @@ def gsplat_rows(folder: Path) -> list[list]:
 
 def alphas() -> str:
     """How many alphas a picture has, if no pixel stopped early: list entries times pixels of a tile."""
-    from fit3d_lite import triton_kernels, triton_splat
+    from fit3d_lite.splatting.gpu import triton_draw as triton_splat
+    from fit3d_lite.splatting.gpu import triton_kernels
 
     body = []
     for count, size in ((10_000, 256), (100_000, 512), (500_000, 1024)):

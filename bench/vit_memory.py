@@ -26,8 +26,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fit3d_lite import load_vit
-from fit3d_lite.recipes import named_recipe
-from fit3d_lite.trainstep import Trainer
+from fit3d_lite.finetuning.recipes import named_recipe
+from fit3d_lite.finetuning.step import Trainer
 
 RESULTS = Path(__file__).with_name("RESULTS_memory.md")
 SIZE = 518

@@ -3,52 +3,47 @@
 The names below are what the notebooks use. The files, in the order to read them, are listed in the README.
 """
 
-import warnings
-
-from . import backend, captures, rooms, viz
-from .artifacts import ArtifactMismatch
-from .assembly import Assembly, RawPixels
-from .backend import set_backend
-from .cards import Row, card
-from .checks import check, check_close, exercise, predict, reveal
-from .classify import classify
-from .consistency import Consistency, consistency, consistency_by_block
-from .correspond import view_pairs
-from .course import Run, setup
-from .depth_span import DepthSpan
-from .download import DownloadError, fetch, fetch_many
-from .finer import features_finer
-from .finetune import finetune
-from .gaussians import Gaussians
-from .history import History
-from .labelled import LabelledPhotos
-from .lift import lift
-from .lifted import Lifted
-from .patches import patch_matrix
-from .paths import asset
-from .photofit import fit, photo_psnr, psnr, ssim
-from .ply import load_ply, save_ply
-from .probe import probe_depth, probe_segmentation
-from .probe3d import probe3d_recall
-from .probe_result import load_probe
-from .propagate import mask_propagation
-from .quickprobe import cross_view_cosine, quick_probe
-from .recipes import RECIPES, Recipe
+from . import captures, rooms, viz
+from .backbones.assembly import Assembly, RawPixels
+from .base.artifacts import ArtifactMismatch
+from .base.download import DownloadError, fetch, fetch_many
+from .base.history import History
+from .base.paths import asset
+from .correspondence.consistency import Consistency, consistency, consistency_by_block
+from .correspondence.correspond import view_pairs
+from .correspondence.masks import mask_propagation
+from .correspondence.probe3d import probe3d_recall
+from .course.cards import Row, card
+from .course.checks import check, check_close, exercise, predict, reveal
+from .course.setup import Run, setup
+from .finetuning.finetune import finetune
+from .finetuning.recipes import RECIPES, Recipe
+from .lifting.finer import features_finer
+from .lifting.grid import patch_matrix
+from .lifting.lift import lift
+from .lifting.lifted import Lifted
+from .probing.classify import classify
+from .probing.depth_span import DepthSpan
+from .probing.labelled import LabelledPhotos
+from .probing.probe import probe_depth, probe_segmentation
+from .probing.result import load_probe
+from .probing.ridge import cross_view_cosine, quick_probe
+from .probing.seeds import over_seeds, paired
+from .probing.train import Training
 from .rooms import room
-from .runs import over_seeds, paired
-from .scene import Camera, Scene, View
-from .splat import project, render, view_matrix
-from .training import Training
-
-# `python -m fit3d_lite.finetune` imports this package first, and with it the module that it is about to run.
-warnings.filterwarnings("ignore", message="'fit3d_lite.finetune' found in sys.modules", category=RuntimeWarning)
+from .scenes.scene import Camera, Scene, View
+from .splatting import backend
+from .splatting.backend import set_backend
+from .splatting.fit import fit, photo_psnr, psnr, ssim
+from .splatting.gaussians import Gaussians
+from .splatting.ply import load_ply, save_ply
+from .splatting.splat import project, render, view_matrix
 
 __version__ = "0.1.0"
 
 # These need timm, and timm needs torchvision: four seconds that `import fit3d_lite` should not cost those who only splat.
-_LATE = {"ViT": "vit", "load_vit": "vit", "save_vit": "vit", "save_checkpoint": "vit"}
-# And this is for a GPU; late, so that `python -m fit3d_lite.gsplat_build` does not find itself imported already.
-_LATE["build_gsplat"] = "gsplat_build"
+_LATE = dict.fromkeys(("ViT", "load_vit", "save_vit", "save_checkpoint"), "backbones.vit")
+_LATE["build_gsplat"] = "splatting.gpu.gsplat_build"  # and this is for a GPU
 
 __all__ = [
     "ArtifactMismatch", "Assembly", "Camera", "Consistency", "DepthSpan", "DownloadError", "Gaussians", "History",

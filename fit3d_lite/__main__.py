@@ -1,0 +1,26 @@
+"""One command line: ``python -m fit3d_lite finetune …`` or ``build-gsplat …``; each tells its options with ``--help``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+COMMANDS = {
+    "finetune": ("finetuning.command", "fine-tune a ViT on rooms or captures, on one or several processes"),
+    "build-gsplat": ("splatting.gpu.gsplat_build", "compile gsplat's CUDA extension and wait for it"),
+}
+
+
+def main(given: list[str] | None = None) -> int:
+    given = sys.argv[1:] if given is None else given
+    if not given or given[0] not in COMMANDS:
+        asked = "" if not given or given[0] in ("-h", "--help") else f"there is no command {given[0]!r}.\n"
+        lines = [f"  {name:14}{says}" for name, (_, says) in COMMANDS.items()]
+        print(f"{asked}usage: python -m fit3d_lite COMMAND [options]\n\n" + "\n".join(lines), file=sys.stderr if asked else None)
+        return 2 if asked or not given else 0
+    module = importlib.import_module(f".{COMMANDS[given[0]][0]}", __package__)
+    return module.main(given[1:]) or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""Reading and writing weights of vision transformers without surprises.
+
+Every file is loaded strictly: a checkpoint that does not fit is refused with the keys that differ and the model it was
+probably made for, instead of leaving some layers at random.
+"""
+
+import argparse
+import collections
+import functools
+import json
+import pickle
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import timm
+import torch
+from torch import Tensor, nn
+
+from ..base.whole import replace_when_whole
+
+# The six models of FiT3D (paper, section 4; hubconf.py of github.com/ywyue/FiT3D) and their timm names.
+NAMES = {
+    "dinov2_small": "vit_small_patch14_dinov2.lvd142m",
+    "dinov2_base": "vit_base_patch14_dinov2.lvd142m",
+    "dinov2_reg_small": "vit_small_patch14_reg4_dinov2.lvd142m",
+    "clip_base": "vit_base_patch16_clip_384.laion2b_ft_in12k_in1k",
+    "mae_base": "vit_base_patch16_224.mae",
+    "deit3_base": "deit3_base_patch16_224.fb_in1k",
+}
+# Architecture of the embedded tiny ViT: keyword arguments of timm.models.VisionTransformer.
+TINY = dict(
+    img_size=192,
+    patch_size=8,
+    embed_dim=192,
+    depth=6,
+    num_heads=3,
+    num_classes=0,
+    global_pool="token",
+    dynamic_img_size=True,
+)
+FORMAT = "fit3d_lite.backbones.vit.1"
+
+
+def read_weights(path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a state dict and its metadata.
+
+    Knows ``.safetensors``; a bare state dict saved by torch, as FiT3D publishes; and a training checkpoint
+    ``{"model": …, "optimizer": …, "args": …}``, as FiT3D's training writes (finetune.py).
+
+    Raises:
+        FileNotFoundError. ValueError: truncated, not a checkpoint, or without tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint at {path.absolute()}")
+    broken = f"{path} ({path.stat().st_size:,} bytes) cannot be read: it is truncated or no checkpoint. Get it again"
+    if path.suffix == ".safetensors":
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+        except safetensors.SafetensorError as error:
+            raise ValueError(f"{broken} ({error}).") from error
+    # FiT3D's training puts its command line (a Namespace) and its schedule (a Counter) beside the weights. Both are
+    # plain containers; nothing else that could run code is let in.
+    plain = [argparse.Namespace, collections.Counter]
+    try:
+        with torch.serialization.safe_globals(plain):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, UnicodeDecodeError) as error:
+        reason = str(error).strip().splitlines()[0][:150] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{broken} ({reason}).") from error
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        content = content["model"]
+    if not isinstance(content, dict) or not content or not all(isinstance(t, Tensor) for t in content.values()):
+        held = f"keys {list(content)[:3]}" if isinstance(content, dict) else type(content).__name__
+        raise ValueError(f'{path} holds no state dict (a dict of tensors, or such a dict under "model") but {held}')
+    return content, {}
+
+
+def load_strictly(model: nn.Module, state: dict[str, Tensor], name: str, source) -> None:
+    """Put ``state`` into ``model``, cast to the model's dtype; every key and shape must fit.
+
+    A classifier (``head.*``) that the model does not have is left out: timm's originals carry it.
+
+    Raises:
+        ValueError: with the first three differences and, when there is one, the model of the six that does fit.
+    """
+    wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    state = {key: tensor for key, tensor in state.items() if key in wanted or not key.startswith("head.")}
+    if differences := _differences(wanted, state):
+        fitting = [other for other in (*NAMES, "tiny") if other != name and not _differences(_shapes(other), state)]
+        remedy = f"It fits {' and '.join(fitting)}: use that name." if fitting else "It fits none of our models."
+        more = f", and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise ValueError(f"{source} does not fit {name}: {'; '.join(differences[:3])}{more}. {remedy}")
+    # The published files are fp32; a model that was built without memory takes the tensors as they are.
+    state = {key: tensor.to(model.state_dict()[key].dtype) for key, tensor in state.items()}
+    model.load_state_dict(state, strict=True, assign=any(parameter.is_meta for parameter in model.parameters()))
+
+
+def save_vit(vit, path, dtype=torch.float16, **notes: str) -> Path:
+    """Write a ViT as safetensors with its architecture, mean and std as metadata, so that ``load_vit`` can rebuild it.
+
+    Args:
+        vit: a ``ViT``.
+        path: ends in ``.safetensors``; appears only when whole.
+        dtype: of the stored tensors; torch.float16 halves the file, torch.float32 keeps every bit.
+        notes: more metadata, e.g. how the weights were made.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path} must end in .safetensors; save_checkpoint writes .pth")
+    metadata = {"format": FORMAT, "config": json.dumps(vit.config)} | {key: str(note) for key, note in notes.items()}
+    state = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in vit.model.state_dict().items()}
+    with replace_when_whole(path) as partial:
+        safetensors.torch.save_file(state, partial, metadata)
+    return path
+
+
+def save_checkpoint(vit, path) -> Path:
+    """Write a ViT in the published FiT3D format: a bare fp32 timm state dict, which timm and FiT3D's own code load.
+
+    Raises ValueError for a ViT with an adapter, which is no part of timm's model.
+    """
+    if "adapter" in vit.config:
+        raise ValueError("this ViT has an adapter, which timm's model has no place for: use save_vit.")
+    state = {key: tensor.detach().to("cpu", torch.float32).clone() for key, tensor in vit.model.state_dict().items()}
+    with replace_when_whole(path) as partial:
+        torch.save(state, partial)
+    return Path(path)
+
+
+def without_weights(create) -> nn.Module:
+    """Build a model whose weights are replaced at once: without memory (a ViT-B takes seconds to fill).
+
+    Built for real where that is not possible: a model with computed buffers, and timm up to 1.0.20, which reads tensors
+    while it builds.
+    """
+    try:
+        with torch.device("meta"):
+            model = create()
+    except RuntimeError:
+        return create()
+    return model if next(model.buffers(), None) is None else create()
+
+
+@functools.cache
+def _shapes(name) -> dict[str, tuple]:
+    if name == "tiny":
+        model = without_weights(lambda: timm.models.VisionTransformer(**TINY))
+    else:
+        model = without_weights(lambda: timm.create_model(NAMES[name], num_classes=0, dynamic_img_size=True))
+    return {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+
+
+def _differences(wanted, state) -> list[str]:
+    differences = []
+    for key in wanted | state:
+        if key not in state:
+            differences.append(f"{key} is missing")
+        elif key not in wanted:
+            differences.append(f"{key} is not in the model")
+        elif wanted[key] != tuple(state[key].shape):
+            differences.append(f"{key} is {list(state[key].shape)} and should be {list(wanted[key])}")
+    return differences

@@ -1,0 +1,17 @@
+"""Real data: photos with measured depth and poses, read into a Scene; photos with labels, read when asked for.
+
+    rgbd(folder)     any capture in the plain layout: images/, depth/, poses.txt, K.txt
+    office()         a public capture of an office kitchen, downloaded on demand
+    find_office()    where that capture already lies, without touching the network
+    nyu()            NYU Depth v2: 1,449 photos with depth and labels, to probe features with
+    ade20k(), voc()  labelled photos from far outside of rooms
+
+Each layout has a file of its own and a function here. Captures give a Scene, labelled photos a lazy sequence.
+"""
+
+from .folders import ade20k, voc
+from .nyu import nyu
+from .office import find_office, office
+from .rgbd import rgbd
+
+__all__ = ["ade20k", "find_office", "nyu", "office", "rgbd", "voc"]

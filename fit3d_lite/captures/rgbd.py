@@ -1,0 +1,243 @@
+"""RGB-D captures in the plain layout: a folder of photos, a folder of depth maps, poses and one K.
+
+A capture's folder holds:
+
+    images/NAME.png or .jpg   photos, all of one size
+    depth/NAME.png            uint16, ``depth_scale`` units to the metre, 0 = not measured; the size of the photos
+    poses.txt                 one camera-to-world 4×4 a line, row by row, OpenCV axes, in the order of the photos' names
+    K.txt                     3×3, pixels
+"""
+
+from __future__ import annotations
+
+import operator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from ..scenes.camera import Camera
+from ..scenes.poses import explain_rigid
+from ..scenes.scene import Scene
+
+__all__ = ["rgbd"]
+
+PHOTOS = (".png", ".jpg", ".jpeg")
+
+
+def rgbd(folder, frames=None, size=None, depth_scale: float = 1000.0, name: str | None = None) -> Scene:
+    """A capture in the layout above as a Scene.
+
+    Args:
+        folder: holds images/, depth/, poses.txt and K.txt.
+        frames: which photos, in the order of their names. None for all; a slice, a range or a list of positions; or an
+            int n for n photos evenly spaced from the first to the last.
+        size: (height, width) in pixels, or an int for the shorter side with the proportions kept. None keeps the size.
+            Photos are averaged, depths take the nearest pixel, K follows.
+        depth_scale: units of the depth files in one metre; 1000 for millimetres, 5000 for TUM.
+        name: the Scene's name; the folder's when not given.
+
+    Returns a Scene: images [V, 3, H, W] in 0..1, depths [V, H, W] metres with 0 = unknown, cameras world-to-camera.
+    Rotations printed with few decimals are replaced by the nearest exact rotation when R Rᵀ is within 2e-3 of the
+    identity (four decimals leave a few 1e-4).
+
+    Raises:
+        FileNotFoundError: the folder, or one of its four parts, is missing.
+        ValueError: photos, depths and poses do not pair up; a depth map is not 16-bit or not the size of its photo; K
+            is not 3×3; a pose is not rigid; frames outside the capture; or what Scene refuses, such as poses that
+            contradict the depths while their inverse agrees.
+    """
+    folder = Path(folder).expanduser()
+    stems, poses, K = read_layout(folder)
+    positions = choose(frames, len(stems))
+    files = [(photo_of(folder, stems[i]), folder / "depth" / f"{stems[i]}.png") for i in positions]
+    lines = [i + 1 for i in positions]
+    return read_scene(folder, files, poses[positions], lines, K, size, depth_scale, name or folder.resolve().name)
+
+
+def read_layout(folder: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Names of the frames, camera-to-world poses [V, 4, 4] and K [3, 3]; refused when they do not pair up."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {folder}.")
+    for part in ("images", "depth", "poses.txt", "K.txt"):
+        if not (folder / part).exists():
+            raise FileNotFoundError(f"{folder} has no {part}: a capture needs images/, depth/, poses.txt and K.txt.")
+    photos = sorted(p.name for p in (folder / "images").iterdir() if p.suffix.lower() in PHOTOS and p.name[0] != ".")
+    maps = sorted(p.name for p in (folder / "depth").iterdir() if p.suffix.lower() == ".png" and p.name[0] != ".")
+    if not photos:
+        raise ValueError(f"{folder / 'images'} has no photos ({', '.join(PHOTOS)}).")
+    stems, depth_stems = [Path(p).stem for p in photos], [Path(p).stem for p in maps]
+    if len(set(stems)) < len(stems):
+        twice = next(stem for stem in stems if stems.count(stem) > 1)
+        raise ValueError(f"{folder / 'images'} has two photos named {twice}: keep one of them.")
+    poses = read_poses(folder / "poses.txt")
+    counts = f"{folder} has {len(stems)} photos, {len(maps)} depth maps and {len(poses)} poses"
+    if stems != depth_stems:
+        lonely = min(set(stems) ^ set(depth_stems))
+        side = f"photo {lonely} has no depth map" if lonely in stems else f"depth map {lonely} has no photo"
+        raise ValueError(f"{counts}: {side} of the same name.")
+    if len(poses) < len(stems):
+        raise ValueError(f"{counts}: photo {photos[len(poses)]} is the first without a line in poses.txt.")
+    if len(poses) > len(stems):
+        raise ValueError(f"{counts}: line {len(stems) + 1} of poses.txt is the first without a photo.")
+    return stems, poses, read_K(folder / "K.txt")
+
+
+def read_poses(path: Path) -> np.ndarray:  # [V, 4, 4] float64
+    """The matrices of a file with 16 numbers a line; empty lines and lines that start with # are passed over."""
+    rows = []
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        try:
+            row = [float(word) for word in line.split()]
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}; a line holds the 16 numbers of a 4×4 matrix.") from None
+        if len(row) != 16:
+            raise ValueError(f"{path}, line {number} has {len(row)} numbers; a line holds the 16 of a 4×4 matrix.")
+        rows.append(row)
+    return np.array(rows, dtype=np.float64).reshape(-1, 4, 4)
+
+
+def read_K(path: Path) -> np.ndarray:  # [3, 3] float64
+    """The 3×3 matrix in a text file, one row a line."""
+    rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
+    try:
+        K = [[float(word) for word in row] for row in rows]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; it must hold a 3×3 matrix of numbers.") from None
+    if [len(row) for row in K] != [3, 3, 3]:
+        raise ValueError(f"{path} must hold a 3×3 matrix, one row a line, got {len(K)} rows of {[len(r) for r in K]}.")
+    return np.array(K)
+
+
+def choose(frames, count: int) -> list[int]:
+    """The positions that ``frames`` (see :func:`rgbd`) means among ``count`` photos; negative ones count back."""
+    if frames is None:
+        return list(range(count))
+    if isinstance(frames, slice):
+        chosen = list(range(count)[frames])
+        if not chosen:
+            raise ValueError(f"frames={frames} chooses none of the {count} photos.")
+        return chosen
+    if isinstance(frames, (int, np.integer)):
+        if not 1 <= frames <= count:
+            raise ValueError(f"frames={frames} asks for {frames} evenly spaced photos; there are {count}.")
+        return [round(i * (count - 1) / max(1, frames - 1)) for i in range(frames)]
+    chosen = [operator.index(i) for i in frames]
+    outside = [i for i in chosen if not -count <= i < count]
+    if outside or not chosen:
+        what = f"position {outside[0]} is" if outside else "an empty list of frames is"
+        raise ValueError(f"{what} outside the {count} photos (0 to {count - 1}).")
+    return [i % count for i in chosen]
+
+
+def photo_of(folder: Path, stem: str) -> Path | None:
+    """The photo of that name, whatever its ending."""
+    return next((path for end in PHOTOS for path in _endings(folder / "images" / stem, end) if path.is_file()), None)
+
+
+def _endings(path: Path, end: str) -> tuple[Path, Path]:
+    return path.with_name(path.name + end), path.with_name(path.name + end.upper())
+
+
+def read_scene(
+    folder: Path,
+    files: list[tuple[Path, Path]],  # V of (photo, depth map)
+    poses: np.ndarray,  # [V, 4, 4] camera-to-world
+    lines: list[int],  # V, of poses.txt, for messages
+    K: np.ndarray,  # [3, 3]
+    size,
+    depth_scale: float,
+    name: str,
+) -> Scene:
+    """The Scene of these frames. Poses are checked first, as that is quick and reading photos is not."""
+    if not depth_scale > 0:
+        raise ValueError(f"depth_scale is the number of depth units in one metre and must be > 0, got {depth_scale}.")
+    motions = [_inverse(pose, f"{folder / 'poses.txt'}, matrix {line}") for pose, line in zip(poses, lines)]
+    shape = target = None
+    images, depths = [], []
+    for photo, depth in tqdm(files, desc=name, unit="frame", delay=1.0):
+        image, metres = read_photo(photo), _read_depth(depth) / depth_scale
+        shape = shape or image.shape[1:]
+        if image.shape[1:] != shape:
+            raise ValueError(f"{photo} is {_size(image)} (H×W) but the first photo is {_size(torch.empty(shape))}.")
+        if metres.shape != shape:
+            raise ValueError(
+                f"{depth} is {_size(metres)} (H×W) but its photo is {_size(image)}: bring both to one size."
+            )
+        target = target or target_size(size, *shape)
+        if target != tuple(shape):
+            image = F.interpolate(image[None], size=target, mode="bilinear", antialias=True, align_corners=False)[0]
+            metres = F.interpolate(metres[None, None], size=target, mode="nearest-exact")[0, 0]
+        images.append(image.clamp(0, 1))
+        depths.append(metres)
+    height, width = shape
+    K = torch.from_numpy(K).float()
+    cameras = [Camera(K, motion, width, height).scaled(target[1], target[0]) for motion in motions]
+    try:
+        return Scene(torch.stack(images), cameras, torch.stack(depths), name=name)
+    except ValueError as error:
+        raise ValueError(f"{folder}, poses.txt read as camera-to-world and inverted for the cameras: {error}") from None
+
+
+def _inverse(pose: np.ndarray, where: str) -> Tensor:  # camera-to-world [4, 4] -> world-to-camera [4, 4]
+    pose = torch.from_numpy(pose)
+    if not torch.isfinite(pose).all():
+        raise ValueError(f"{where} has NaN or infinite numbers, which often marks a lost camera: leave that frame out.")
+    problem = explain_rigid(pose)
+    if problem:
+        raise ValueError(f"{where}: {problem.replace('world_to_camera', 'camera-to-world')}")
+    U, _, Vt = torch.linalg.svd(pose[:3, :3])
+    rotation = U @ Vt  # the nearest rotation; explain_rigid has refused mirrors and larger errors
+    inverse = torch.eye(4, dtype=pose.dtype)
+    inverse[:3, :3], inverse[:3, 3] = rotation.T, -(rotation.T @ pose[:3, 3])
+    return inverse.float()
+
+
+def read_photo(path: Path) -> Tensor:  # [3, H, W] in 0..1
+    """A picture file as RGB. Raises ValueError for what cannot be read as one."""
+    try:
+        with Image.open(path) as image:
+            pixels = np.array(image.convert("RGB"))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read as a photo: {error}") from None
+    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+
+
+def _read_depth(path: Path) -> Tensor:  # [H, W] in the file's units
+    try:
+        with Image.open(path) as image:
+            mode, pixels = image.mode, np.array(image)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read as a depth map: {error}") from None
+    if not mode.startswith("I"):  # Pillow's name of 16-bit grey is I;16, of older versions I
+        kind = "8-bit" if pixels.dtype == np.uint8 else str(pixels.dtype)
+        raise ValueError(f"{path} is {kind} (mode {mode}); a depth map is a 16-bit grey PNG.")
+    return torch.from_numpy(pixels.astype(np.float32))
+
+
+def target_size(size, height: int, width: int) -> tuple[int, int]:  # rows, columns
+    """The size asked for: (height, width), the length of the shorter side, or None for the photo's own. Raises
+    ValueError for anything else.
+    """
+    if size is None:
+        return height, width
+    try:
+        if isinstance(size, (int, np.integer)):
+            rows, columns = (round(side * size / min(height, width)) for side in (height, width))
+        else:
+            rows, columns = (operator.index(side) for side in size)
+    except (TypeError, ValueError):
+        rows = columns = 0
+    if rows < 1 or columns < 1:
+        raise ValueError(f"size is (height, width) or the shorter side, whole pixels from 1 up, got {size!r}.")
+    return rows, columns
+
+
+def _size(image: Tensor) -> str:
+    return f"{image.shape[-2]}×{image.shape[-1]}"

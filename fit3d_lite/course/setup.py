@@ -1,0 +1,140 @@
+"""setup(): device, precision, profile, cache folder, seed and figure style in one call, shown as one card."""
+
+import html
+import importlib.metadata
+import os
+import platform
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..base import artifacts
+from ..base.environment import best_dtype, cache_folder, on_colab, quiet_sparse
+from ..splatting import backend
+from . import cards, checks
+from .checks import in_notebook, show
+
+PROFILES = {
+    "quick": "embedded rooms, tiny ViT, few steps: seconds on a CPU. All of it: setup('full') or FIT3D_PROFILE=full",
+    "full": "DINOv2 at full size, all steps: minutes on a T4. A fast look: setup('quick') or FIT3D_PROFILE=quick",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What :func:`setup` settled; it also keeps the artifacts that one stage hands to the next."""
+
+    device: torch.device
+    dtype: torch.dtype
+    profile: str
+    cache: Path
+    seed: int
+
+    def pick(self, quick, full, name: str = ""):
+        """The value for this profile; with a ``name``, prints what the quick profile reduces."""
+        if name and self.profile == "quick" and quick != full:
+            print(f"{name}: {quick} in the quick profile, {full} in the full one")
+        return quick if self.profile == "quick" else full
+
+    def artifact(self, name: str, suffix: str = ".safetensors") -> Path:
+        """Where the artifact ``name`` of this profile lies, whether it is there or not."""
+        return artifacts.path(self.cache / "artifacts" / self.profile, name, suffix)
+
+    def save(self, name: str, content, settings: dict | None = None) -> Path:
+        """Keep a stage's result with the settings that made it; see :func:`fit3d_lite.base.artifacts.save`."""
+        return artifacts.save(self.cache / "artifacts" / self.profile, name, content, settings)
+
+    def load(self, name: str, settings: dict | None = None, stale: str = "refuse"):
+        """What :meth:`save` kept, or None when nothing is there; see :func:`fit3d_lite.base.artifacts.load`."""
+        return artifacts.load(self.cache / "artifacts" / self.profile, name, settings, stale)
+
+
+def setup(profile: str | None = None, seed: int = 0) -> Run:
+    """Settle device, precision, profile, cache folder, seed and figure style, and show them as one card.
+
+    Args:
+        profile: "quick" or "full"; else the environment's FIT3D_PROFILE; else "full" with CUDA, "quick" without.
+        seed: seeds torch, numpy and random.
+
+    Raises:
+        ValueError: for another profile.
+    """
+    # CUDA or CPU: Apple's MPS lacks the sparse products this course is built on.
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    source = "argument" if profile else "FIT3D_PROFILE" if os.environ.get("FIT3D_PROFILE") else "device"
+    profile = profile or os.environ.get("FIT3D_PROFILE") or ("full" if device.type == "cuda" else "quick")
+    if profile not in PROFILES:
+        raise ValueError(f"the profile is {profile!r} (from the {source}); it must be 'quick' or 'full'")
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+    quiet_sparse()
+    figure_style()
+    cache = cache_folder()
+    cache.mkdir(parents=True, exist_ok=True)
+    run = Run(device, best_dtype(device), profile, cache, seed)
+    cards.profile, checks.strict = profile, profile == "quick"
+    _show_setup(run, source)
+    return run
+
+
+def _show_setup(run: Run, source: str) -> None:
+    name = f"{torch.cuda.get_device_name()}" if run.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    packages = [f"{p} {_version(p)}" for p in ("torch", "timm", "numpy")]
+    rows = {
+        "device": f"{name} · {str(run.dtype).removeprefix('torch.')}" + (" · Colab" if on_colab() else ""),
+        "drawing": backend.describe(run.device),
+        "profile": f"{run.profile} (from the {source}): {PROFILES[run.profile]}",
+        "versions": " · ".join([f"Python {platform.python_version()}", *packages]),
+        "cache": str(run.cache),
+        "seed": str(run.seed),
+    }
+    text = "\n".join(["fit3d_lite", *(f"  {k:9}{v}" for k, v in rows.items())])
+    line = "padding:.15em 1em .15em 0;text-align:left;vertical-align:top;color:inherit"
+    cells = "".join(
+        f'<tr style="background:transparent"><td style="{line};opacity:.7">{k}</td>'
+        f'<td style="{line}">{html.escape(v)}</td></tr>'
+        for k, v in rows.items()
+    )
+    box = "border:1px solid rgba(128,128,128,.5);border-radius:8px;padding:.6em 1em;display:inline-block;max-width:62em"
+    title = '<div style="font-weight:700">fit3d_lite</div>'
+    show(text, f'<div style="{box}">{title}<table style="border-collapse:collapse">{cells}</table></div>')
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
+
+
+# Okabe and Ito's colours, told apart with any colour vision; yellow is last, being faint on white.
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442"]
+
+
+def figure_style() -> None:
+    """Figures on white (they read in a dark theme too), in colour-blind-safe colours, as JPEG to stay small."""
+    import matplotlib
+    from cycler import cycler
+
+    matplotlib.rcParams.update({
+        "figure.facecolor": "white", "savefig.facecolor": "white", "axes.facecolor": "white",
+        "figure.dpi": 96, "savefig.dpi": 96, "figure.constrained_layout.use": True,
+        "axes.prop_cycle": cycler(color=COLOURS), "image.cmap": "viridis", "image.interpolation": "nearest",
+        "axes.spines.top": False, "axes.spines.right": False, "axes.grid": False,
+        "font.size": 10, "axes.titlesize": 10, "lines.linewidth": 1.8, "legend.frameon": False,
+    })  # fmt: skip
+    if not in_notebook() or not importlib.util.find_spec("matplotlib_inline"):
+        return
+    from IPython import get_ipython
+    from matplotlib_inline.backend_inline import set_matplotlib_formats
+    from matplotlib_inline.config import InlineBackend
+
+    # Full chroma resolution: the default halves it, which blurs coloured lines on white.
+    options = {"bbox_inches": "tight", "facecolor": "white", "pil_kwargs": {"quality": 88, "subsampling": 0}}
+    settings = InlineBackend.instance(parent=get_ipython())
+    settings.figure_formats, settings.print_figure_kwargs = {"jpeg"}, options  # for a backend that starts later
+    set_matplotlib_formats("jpeg")  # for the one that runs already

@@ -1,0 +1,151 @@
+"""The command line of 3D-aware fine-tuning: scenes in, lifted, fine-tuned, one file of weights out.
+
+    python -m fit3d_lite finetune --rooms 6 --out tuned.safetensors                     # embedded rooms, tiny ViT
+    python -m fit3d_lite finetune --rgbd my/scan --backbone dinov2_small --dtype auto --out tuned.pth
+    torchrun --nproc-per-node 2 -m fit3d_lite finetune --rooms 12 --out tuned.safetensors --checkpoint run.pt
+
+Under torchrun every process makes and lifts its own scenes. With --checkpoint and --resume a stopped run goes on; with
+--work the lifted features are kept there and found again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+
+from .. import captures
+from ..base.environment import best_dtype, quiet_sparse
+from ..lifting.lift import METHODS, lift
+from ..lifting.lifted import Lifted
+from ..rooms.make import SEEDS, room
+from ..scenes.scene import Scene
+from ..splatting.gaussians import Gaussians
+from . import processes
+from .finetune import finetune
+from .recipes import RECIPES, Recipe, named_recipe
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m fit3d_lite finetune", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    data = parser.add_argument_group("scenes (at least one)")
+    data.add_argument("--rooms", type=int, default=0, help="so many procedural rooms")
+    data.add_argument("--first-room", type=int, default=SEEDS["finetune"].start, help="seed of the first")
+    data.add_argument("--views", type=int, default=16, help="photos of a room")
+    data.add_argument("--size", type=int, default=192, help="pixels a side of a photo")
+    data.add_argument("--rgbd", type=Path, nargs="+", default=[], help="folders with photos, depths and poses")
+    data.add_argument("--gaussians", type=int, default=12_000, help="of a scene, at most")
+    data.add_argument("--lift", default="mean", choices=METHODS, help="how features get onto Gaussians")
+    data.add_argument("--work", type=Path, help="folder in which lifted features are kept; else in memory")
+    model = parser.add_argument_group("model")
+    model.add_argument("--backbone", default="tiny", help="tiny, one of FiT3D's six, or any ViT of timm")
+    model.add_argument("--weights", default="original", help="original, random, or the path of a checkpoint")
+    model.add_argument(
+        "--grad-checkpointing", action=argparse.BooleanOptionalAction, default="auto",
+        help="less memory, more time; by default where one image does not fit without",
+    )  # fmt: skip
+    model.add_argument("--device", help="by default the GPU if there is one")
+    model.add_argument("--dtype", default="fp32", choices=[*DTYPES, "auto"], help="auto: the fast one of the device")
+    model.add_argument("--out", type=Path, required=True, help=".safetensors, or .pth as FiT3D's are published")
+    run = parser.add_argument_group("run")
+    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("--at-once", type=int, help="images on the device at once; the batch stays")
+    run.add_argument("--targets", default="auto", choices=("auto", "memory", "disk", "render"))
+    run.add_argument("--checkpoint", type=Path, help="file for the state of the run")
+    run.add_argument("--every", type=int, default=50, help="steps between checkpoints")
+    run.add_argument("--resume", action="store_true", help="go on from --checkpoint if it is there")
+    run.add_argument("--log", type=Path, help="file for one JSON line a step")
+    recipe = parser.add_argument_group("recipe", "settings that are not given are the recipe's")
+    recipe.add_argument("--recipe", default="lite", choices=RECIPES)
+    for field in fields(Recipe):
+        recipe.add_argument(f"--{field.name.replace('_', '-')}", **_option(field.default), default=None)
+    return parser.parse_args(given)
+
+
+def _option(default) -> dict:
+    """How argparse reads a setting whose default is this."""
+    if isinstance(default, bool):
+        return {"action": argparse.BooleanOptionalAction}
+    if isinstance(default, tuple) or default is None:
+        return {"nargs": "+", "type": str if default else int}
+    return {"type": type(default)}
+
+
+def own_scenes(a: argparse.Namespace) -> list[Scene]:
+    """This process's share: every world-size-th scene."""
+    makers = [lambda seed=seed: room(seed, a.views, a.size) for seed in range(a.first_room, a.first_room + a.rooms)]
+    makers += [lambda folder=folder: captures.rgbd(folder).resized(a.size, a.size) for folder in a.rgbd]
+    if not makers:
+        raise SystemExit("finetune: name scenes: --rooms 6, or --rgbd with one or more folders")
+    if len(makers) < processes.world():
+        raise SystemExit(f"finetune: {len(makers)} scenes are not enough for {processes.world()} processes")
+    return [make() for make in makers[processes.rank() :: processes.world()]]
+
+
+def lifted_features(a: argparse.Namespace, vit, scene: Scene) -> Lifted | Path:
+    """The ViT's features on the scene's Gaussians; made once when there is a folder to keep them in."""
+
+    def make() -> Lifted:
+        here = scene.to(vit.mean.device)
+        cloud = Gaussians.from_depth(here, count=a.gaussians)
+        return lift(cloud, here.cameras, vit.extract(here.images), method=a.lift)
+
+    if a.work is None:
+        return make()
+    made = [vit.fingerprint(), scene.name, len(scene), scene.height, scene.width, a.gaussians, a.lift]
+    path = a.work / f"lifted_{hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16]}.safetensors"
+    return path if path.is_file() else make().save(path)
+
+
+def main(given: list[str] | None = None) -> None:
+    a = arguments(given)
+    if a.out.suffix not in (".safetensors", ".pth"):
+        raise SystemExit(f"finetune: --out must end in .safetensors or .pth, got {a.out}")
+    changes = {f.name: getattr(a, f.name) for f in fields(Recipe) if getattr(a, f.name) is not None}
+    try:
+        recipe = named_recipe(a.recipe, **changes)
+        if recipe.train == "adapter" and a.out.suffix == ".pth":
+            raise ValueError("an adapter is no part of a timm state dict: use --out with .safetensors")
+    except ValueError as error:
+        raise SystemExit(f"finetune: {error}") from None
+
+    from ..backbones.vit import load_vit, save_checkpoint, save_vit
+
+    quiet_sparse()
+    device = a.device
+    started = "WORLD_SIZE" in os.environ and not processes.running()
+    if started:
+        on_gpu = torch.cuda.is_available() and a.device != "cpu"
+        torch.distributed.init_process_group("nccl" if on_gpu else "gloo")
+        if on_gpu:
+            device = f"cuda:{os.environ['LOCAL_RANK']}"
+            torch.cuda.set_device(device)
+    try:
+        vit = load_vit(a.backbone, a.weights, device=device, seed=a.seed)
+        scenes = own_scenes(a)
+        lifted = [lifted_features(a, vit, scene) for scene in scenes]
+        tuned = finetune(
+            vit, scenes, lifted, recipe, seed=a.seed, targets=a.targets, at_once=a.at_once, every=a.every,
+            grad_checkpointing=a.grad_checkpointing,
+            dtype=best_dtype(vit.mean.device) if a.dtype == "auto" else DTYPES[a.dtype],
+            checkpoint=a.checkpoint, resume=a.resume, log=a.log,
+        )  # fmt: skip
+        if not processes.rank():
+            if a.out.suffix == ".pth":
+                save_checkpoint(tuned, a.out)
+            else:
+                made = {"recipe": json.dumps(recipe.settings()), "scenes": ", ".join(s.name for s in scenes)}
+                save_vit(tuned, a.out, made_by="fit3d_lite.finetune", **made)
+            print(f"{tuned.history}\n{a.out}: {a.out.stat().st_size:,} bytes")
+    finally:
+        if started:
+            torch.distributed.destroy_process_group()

@@ -1,0 +1,236 @@
+"""One step of fine-tuning: photos in, features pulled towards their targets, weights moved."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from contextlib import nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..backbones.adapters import prepare
+from . import processes
+from .objective import drift, patch_terms
+from .recipes import Recipe
+from .targets import Targets
+
+SAMPLE = 32  # views on which means, spreads and the start of the depth map g are measured
+OVERFLOWS = 20  # steps in a row that may overflow in fp16; the scaler starts at 2**16 and halves each time
+TERMS = ("l1", "cosine", "geometry", "keep")
+RIDGE = 1e-2  # of that start, relative to the mean square of a channel
+
+
+class Student(nn.Module):
+    """The ViT in training, with the linear map from features to log-depth that is thrown away afterwards."""
+
+    def __init__(self, vit):
+        super().__init__()
+        self.vit, self.to_depth = vit, nn.Conv2d(vit.channels, 1, 1)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:  # [B, 3, H, W] -> [B, C, h, w], [B, h, w]
+        feats = self.vit.features(images, checked=True).float()  # a scene's images were checked when it was made
+        return feats, self.to_depth(feats)[:, 0]
+
+
+class Frame(nn.Module):
+    """Fixed scales, kept as buffers so that a checkpoint carries them: t' = t · scale + shift, z' = (z − mean) / std."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.register_buffer("scale", torch.ones(channels, 1, 1))
+        self.register_buffer("shift", torch.zeros(channels, 1, 1))
+        self.register_buffer("depth", torch.tensor([0.0, 1.0]))  # mean and std of the log-depth
+
+
+class Trainer:
+    """Student, optimiser and scaler, and what a step does with them."""
+
+    def __init__(
+        self, vit, scenes, targets: Targets, recipe: Recipe, dtype: torch.dtype,
+        at_once: int | None = None, grad_checkpointing: bool | str = "auto",
+    ):  # fmt: skip
+        self.original, self.scenes, self.targets, self.recipe, self.dtype = vit, scenes, targets, recipe, dtype
+        self.device = vit.mean.device
+        self.at_once = min(at_once or recipe.batch, recipe.batch)
+        self.student = Student(copy.deepcopy(vit)).to(self.device)
+        self.may_recompute = grad_checkpointing == "auto"
+        if not self.may_recompute:
+            self.student.vit.set_grad_checkpointing(grad_checkpointing)
+        self.weights = prepare(self.student.vit, recipe)
+        self.student.to_depth.requires_grad_(recipe.geometry > 0)
+        self.frame = Frame(vit.channels).to(self.device)
+        groups = [{"params": self.weights, "rate": recipe.lr}]
+        if recipe.geometry:
+            groups.append({"params": list(self.student.to_depth.parameters()), "rate": recipe.head_lr})
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=dtype == torch.float16)
+        self.overflows = 0
+        self.student.train()
+        self.joint = self.student  # what all processes share
+        if processes.running():
+            # The position embedding's gradient comes with other strides than its weight: a copy more, no error.
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+            devices = [self.device] if self.device.type == "cuda" else None
+            self.joint = nn.parallel.DistributedDataParallel(self.student, devices, find_unused_parameters=True)
+
+    def parts(self) -> dict:
+        """What a checkpoint keeps."""
+        return {"student": self.student, "frame": self.frame, "optimizer": self.optimizer, "scaler": self.scaler}
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        """Measure the scales, and start g where it is best for the original's features: a ridge regression."""
+        if not self.recipe.restore_spread and not self.recipe.geometry:
+            return
+        views = self.targets.some(SAMPLE)
+        feats = self.original.extract(torch.stack([self._image(v) for v in views])).movedim(1, -1).cpu()
+        wanted, depths, masks = map(torch.stack, zip(*(self.targets[v] for v in views), strict=True))
+        mine, wanted, depths = (x[masks].double() for x in (feats, wanted.movedim(1, -1), depths))
+        if len(mine) < 2:
+            raise ValueError(f"The Gaussians cover {len(mine)} patches of {len(views)} views: there is nothing to learn from.")
+        if self.recipe.restore_spread:
+            (mean, std), (old_mean, old_std) = self._moments(wanted), self._moments(mine)
+            scale = old_std / std.clamp_min(1e-6)
+            self.frame.scale.copy_(scale[:, None, None])
+            self.frame.shift.copy_((old_mean - mean * scale)[:, None, None])
+        if self.recipe.geometry:
+            (mean,), (std,) = self._moments(depths[:, None])
+            self.frame.depth.copy_(torch.tensor([mean, std.clamp_min(1e-6)]))
+            inputs = F.pad(mine, (0, 1), value=1.0)
+            cross = inputs.T @ ((depths - mean) / std)[:, None]
+            gram, cross = self._summed(torch.cat([inputs.T @ inputs, cross], 1)).split([len(cross), 1], 1)
+            gram = gram.clone()
+            gram.diagonal()[:-1] += RIDGE * gram.diagonal()[:-1].mean()
+            found = torch.linalg.solve(gram, cross)
+            self.student.to_depth.weight.copy_(found[:-1].view(1, -1, 1, 1))
+            self.student.to_depth.bias.copy_(found[-1])
+
+    def step(self, views: list[int], mirrored: list[bool], rate: float, look: bool) -> dict:
+        """Move the weights once; what there is to tell of the step. ``rate`` is a factor of the learning rates.
+
+        The numbers are still on the device; :func:`readings.read` fetches them, and :meth:`judge` looks at them.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["rate"] * rate
+        covered, batch = self._batch(views, mirrored)
+        patches = batch[3].shape[1:].numel() * len(views)
+        covered, patches = processes.total(covered, patches, device=self.device)
+        while True:
+            try:
+                sums = self._backward(batch, max(covered, 1), patches, look)
+                break
+            except torch.OutOfMemoryError as error:
+                found = error
+            self._halve(found)  # outside the except: the traceback would hold the tensors
+        if processes.running():
+            sums = dict(zip(sums, processes.summed(torch.stack(tuple(sums.values()))).unbind(), strict=True))
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.weights, self.recipe.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        watched = {"std_ratio": None, "cosine_to_original": None}
+        if look:
+            watched = {name: sums.pop(name) / processes.world() for name in watched}
+        return {**sums, "lr": self.recipe.lr * rate, "grad_norm": norm, **watched, "covered": covered / patches}
+
+    def judge(self, row: dict) -> None:
+        """Look at the numbers of a step, after they were read: a loss that is not finite ends the run.
+
+        In fp16 a gradient may overflow: the scaler then leaves the weights alone in that step and takes a smaller scale.
+        Such a step has no gradient norm (None), and no loss where that overflowed too; the run goes on, but not for ever.
+        """
+        if not math.isfinite(row["loss"]) and not self.scaler.is_enabled():
+            raise FloatingPointError(f"the loss is {row['loss']}: lower the learning rate {self.recipe.lr:g}")
+        kept = math.isfinite(row["grad_norm"]) and math.isfinite(row["loss"])
+        self.overflows = 0 if kept else self.overflows + 1
+        if self.overflows == OVERFLOWS:
+            raise FloatingPointError(
+                f"{OVERFLOWS} steps in a row overflowed in {self.dtype}: use dtype=torch.float32 or a lower learning rate"
+            )
+        for name in () if kept else ("loss", *TERMS, "grad_norm", "std_ratio", "cosine_to_original"):
+            if row.get(name) is not None and not math.isfinite(row[name]):
+                row[name] = None
+
+    def _backward(self, batch, covered: float, patches: float, look: bool) -> dict[str, Tensor]:
+        """Gradients of the whole batch, a part at a time; the terms of the loss, each a tensor of one number."""
+        self.optimizer.zero_grad(set_to_none=True)
+        parts = list(zip(*(x.split(self.at_once) for x in batch), strict=True))
+        sums: dict[str, Tensor] = {}
+        pairs = []
+        for number, (images, wanted, depths, mask) in enumerate(parts):
+            last = number + 1 == len(parts)  # processes exchange gradients once a step
+            alone = self.joint.no_sync() if processes.running() and not last else nullcontext()
+            with alone:
+                with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                    feats, guess = self.joint(images)
+                terms = {k: (v * mask).sum() / covered for k, v in patch_terms(feats, wanted, self.recipe).items()}
+                if self.recipe.geometry:
+                    terms["geometry"] = ((guess - depths).abs() * mask).sum() / covered
+                old = self._original(images) if self.recipe.keep or look else None
+                if self.recipe.keep:
+                    terms["keep"] = (feats - old).abs().mean(1).sum() / patches
+                loss = sum(getattr(self.recipe, name) * value for name, value in terms.items())
+                # DistributedDataParallel takes the mean over processes where the sum is wanted.
+                self.scaler.scale(loss * processes.world()).backward()
+            for name, value in {"loss": loss, **terms}.items():
+                value = value.detach().double()
+                sums[name] = sums[name] + value if name in sums else value
+            if look:
+                pairs.append((feats.detach(), old))
+        if look:
+            found = drift(*(torch.cat(x) for x in zip(*pairs, strict=True)))
+            sums["std_ratio"], sums["cosine_to_original"] = (x.double() for x in found)
+        return sums
+
+    @torch.no_grad()
+    def _original(self, images: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self.original.features(images, checked=True).float()
+
+    def _batch(self, views, mirrored) -> tuple[int, tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """The number of covered patches, counted before they leave the CPU; and on the device images [B, 3, H, W],
+        targets [B, C, h, w], standardised log-depths and masks [B, h, w]."""
+        rows = []
+        for view, mirror in zip(views, mirrored, strict=True):
+            row = (self._image(view), *self.targets[view])
+            rows.append([x.flip(-1) if mirror else x for x in row])
+        images, wanted, depths, masks = (torch.stack(x) for x in zip(*rows, strict=True))
+        covered = masks.sum().item()
+        images, wanted, depths, masks = (x.to(self.device) for x in (images, wanted, depths, masks))
+        mean, std = self.frame.depth
+        return covered, (images, wanted * self.frame.scale + self.frame.shift, (depths - mean) / std, masks)
+
+    def _image(self, view: int) -> Tensor:  # [3, H, W]
+        scene, index = self.targets.where[view]
+        return self.scenes[scene].images[index]
+
+    def _halve(self, error: Exception) -> None:
+        """Out of memory: fewer images at once, the same batch. Several processes cannot do that each for itself."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if processes.running():
+            less = max(1, self.at_once // 2)
+            raise MemoryError(f"{self.at_once} images at once do not fit: start again with at_once={less}") from error
+        if self.at_once == 1 and self.may_recompute and not self.student.vit.grad_checkpointing:
+            self.student.vit.set_grad_checkpointing(True)
+            print("out of memory with one image at once: gradient checkpointing from here on, same gradients, more time")
+            return
+        if self.at_once == 1:
+            raise MemoryError(
+                f"one image does not fit the memory of {self.device}: use smaller images, grad_checkpointing=True "
+                f"or train='lora'"
+            ) from error
+        self.at_once //= 2
+        print(f"out of memory: {self.at_once} images at once from here on; the batch stays {self.recipe.batch}")
+
+    def _moments(self, rows: Tensor) -> tuple[Tensor, Tensor]:  # [P, C] -> [C], [C]
+        """Mean and standard deviation over the patches of all processes."""
+        sums = self._summed(torch.cat([rows.sum(0), rows.square().sum(0), rows.new_tensor([len(rows)])]))
+        first, second = sums[:-1].view(2, -1) / sums[-1]
+        return first, (second - first**2).clamp_min(0).sqrt()
+
+    def _summed(self, tensor: Tensor) -> Tensor:
+        return processes.summed(tensor.to(self.device)).cpu()

@@ -1,0 +1,201 @@
+"""Probing: what can a small head read from frozen features? Features in, one head trained, exact numbers out.
+
+    result = probe_segmentation(vit, train_rooms, test_rooms)              # print(result): one row
+    result = probe_depth(Assembly([vit, tuned], "concat"), train_rooms, test_rooms)
+    labels = result.predict(photos)
+
+The ViT is not trained, so whatever a linear head finds was already there: the probe is a translator who knows one word
+for each feature and no grammar. Settings follow section 4 of FiT3D (arXiv 2407.20229) and the linear protocol of DINOv2
+(arXiv 2304.07193, section 7.4).
+
+In the order to read them: labelled.py (photos), assembly.py (ViTs), featurestore.py (features, once), heads.py and dpt.py
+(heads), depth_losses.py, training.py (the loop), readout.py (what is trained), metrics.py, probe_result.py.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+
+import torch
+
+from ..backbones.assembly import Assembly
+from ..backbones.featurestore import MEMORY, FeatureStore
+from .depth_span import DepthSpan, span_of
+from .dpt import WIDTH
+from .labelled import LabelledPhotos
+from .readout import LEVELS, Readout, readout_of
+from .result import DepthResult, SegmentationResult, a_few_of
+from .train import Step, Training, fit_head, training_of
+
+__all__ = ["probe_depth", "probe_segmentation"]
+
+
+def probe_segmentation(
+    features,
+    train,
+    test,
+    validation=None,
+    *,
+    head: str = "linear",
+    width: int = WIDTH,
+    training: str | Training = "light",
+    seed: int = 0,
+    name: str | None = None,
+    on_step: Callable[[Step], None] | None = None,
+    cache=None,
+    memory: float = MEMORY,
+    flip_test: bool = False,
+    **changes,
+) -> SegmentationResult:
+    """Train a head to read labels from frozen features, and measure it on photos it has not seen.
+
+    Args:
+        features: a ViT, a list of ViTs (concatenated), or an Assembly.
+        train, test, validation: lists of Scenes, or data sets of labelled photos as labelled.py describes them, or a
+            LabelledPhotos. With a validation set the best head of the training is kept, else the last. The test set
+            chooses nothing.
+        head: "linear" (batch normalisation and a 1×1 convolution on the last block) or "dpt" (see dpt.py), whose decoder
+            has ``width`` channels.
+        training: "light" (seconds on a CPU), "paper", or a Training; ``changes`` replace single fields of it, such as
+            ``steps=1000`` or ``rate=1e-3``. The warm-up is a share of the steps and moves with them.
+        seed: of the head's first weights and of the order of the photos; equal seeds give equal results on a CPU.
+        name: of the row, by default the names of the ViTs.
+        on_step: called with every Step, for a live curve.
+        cache: folder where features are kept and found again.
+        memory: bytes of features of one data set that stay in memory; larger ones are read from disk.
+        flip_test: average the answers for each test photo and its mirror image.
+
+    Returns a SegmentationResult, which prints as a row.
+
+    Raises, before anything is trained, ValueError in one sentence for: unknown settings; ViTs that do not go together;
+    what LabelledPhotos refuses (an empty set, several sizes, labels outside the classes, no labelled pixel); classes
+    that differ between the sets. Warns when photos of the test set are in the training set.
+    """
+    options = dict(head=head, width=width, seed=seed, name=name, on_step=on_step, cache=cache, memory=memory, flip_test=flip_test)
+    settings = training_of("segmentation", head, training, changes)
+    return _probe("segmentation", features, (train, test, validation), settings, None, 0, **options)
+
+
+def probe_depth(
+    features,
+    train,
+    test,
+    validation=None,
+    *,
+    span: str | DepthSpan = "rooms",
+    bins: int = 256,
+    head: str = "linear",
+    width: int = WIDTH,
+    training: str | Training = "light",
+    seed: int = 0,
+    name: str | None = None,
+    on_step: Callable[[Step], None] | None = None,
+    cache=None,
+    memory: float = MEMORY,
+    flip_test: bool = False,
+    **changes,
+) -> DepthResult:
+    """Train a head to read depth from frozen features, and measure it on photos it has not seen.
+
+    Args:
+        span: which depths count, and where: "rooms", "nyu" (0.001 to 10 m, tests in Eigen's crop), or a DepthSpan.
+        bins: K, the number of depths between the ends of the span.
+        The rest as :func:`probe_segmentation`; "linear" reads the last block before its norm and the CLS token of the
+        first ViT.
+
+    Returns a DepthResult. Raises as :func:`probe_segmentation`, and for depths that look like millimetres, a set
+    without a depth in the span, and photos that are not the whole frames that the span's crop is for.
+    """
+    options = dict(head=head, width=width, seed=seed, name=name, on_step=on_step, cache=cache, memory=memory, flip_test=flip_test)
+    if bins < 2:
+        raise ValueError(f"Depth needs at least 2 bins, got {bins}.")
+    settings = training_of("depth", head, training, changes)
+    return _probe("depth", features, (train, test, validation), settings, span_of(span), bins, **options)
+
+
+def _probe(task, features, data, training, span, bins, *, head, width, seed, name, on_step, cache, memory, flip_test):
+    if head not in LEVELS:
+        raise ValueError(f"head must be 'linear' or 'dpt', got {head!r}.")
+    # Made anew also from an Assembly: its ViTs may have been trained since, and features are kept by their fingerprints.
+    assembly = Assembly(features.vits, features.way) if isinstance(features, Assembly) else Assembly(features)
+    sets = _read_sets(task, data, span, memory)
+    plan = {"task": task, "head": head, "way": assembly.way, "widths": assembly.widths, "width": width}
+    if task == "segmentation":
+        plan |= {"classes": sets["train"].classes}
+    else:
+        plan |= {"span": asdict(span), "bins": bins, "cls_width": assembly.widths[0]}
+
+    begin = time.perf_counter()
+    stores = {}
+    for part, photos in sets.items():
+        mirrored = training.mirror if part == "train" else flip_test and part == "test"
+        stores[part] = FeatureStore(assembly, photos, LEVELS[head], mirrored, cache, memory)
+    found = time.perf_counter()
+
+    dice = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[assembly.device] if assembly.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        readout = readout_of(plan).to(assembly.device)
+    order = _endless(len(sets["train"]), training.batch, dice)
+
+    def loss_of(done: int):
+        indices = next(order)
+        mirrored = training.mirror and bool(torch.rand((), generator=dice) < 0.5)
+        maps = sets["train"].maps(indices).to(assembly.device)
+        feats = stores["train"].batch(indices, readout.norm, mirrored)
+        return readout.loss(*feats, maps.flip(-1) if mirrored else maps, training, dice, done)
+
+    def quality() -> float:
+        return readout.quality(_measure(readout, stores["validation"], sets["validation"], False))
+
+    validate = quality if "validation" in sets else None
+    history = fit_head(readout, loss_of, training, validate, readout.larger_is_better, on_step)
+    score = _measure(readout, stores["test"], sets["test"], flip_test)
+    kind = SegmentationResult if task == "segmentation" else DepthResult
+    name = name or assembly.name + (" (dpt)" if head == "dpt" else "")
+    return kind(name, seed, score, history, readout, assembly, time.perf_counter() - found, found - begin)
+
+
+def _read_sets(task, data, span, memory) -> dict[str, LabelledPhotos]:
+    """Train, test and, where given, validation; everything that can be refused is refused here."""
+    limits = None if span is None else (span.low, span.high)
+    sets = {}
+    for part, what, given in zip(("train", "test", "validation"), ("training", "test", "validation"), data, strict=True):
+        if isinstance(given, LabelledPhotos):
+            if (given.task, given.span) != (task, limits):
+                raise ValueError(f"The {what} set was read for {given.task} in {given.span}, not for {task} in {limits}.")
+            sets[part] = given
+        elif given is not None:
+            sets[part] = LabelledPhotos(given, task, f"{what} set", limits, memory)
+    first = sets["train"].classes
+    for photos in sets.values():
+        if photos.classes != first:
+            raise ValueError(f"The {photos.what} has the classes {photos.classes} and the training set {first}.")
+        if span is not None and photos is not sets["train"]:
+            span.check_frame(photos.height, photos.width)
+    if both := len(set(sets["train"].digests) & set(sets["test"].digests)):
+        warnings.warn(f"{both} photos of the test set are in the training set: the test is no test.", stacklevel=4)
+    return sets
+
+
+def _endless(count: int, batch: int, dice: torch.Generator):
+    """Batches of photo numbers without end; every photo comes once before any comes again."""
+    waiting = torch.empty(0, dtype=torch.long)
+    while True:
+        while len(waiting) < min(batch, count):
+            waiting = torch.cat([waiting, torch.randperm(count, generator=dice)])
+        yield waiting[:batch]
+        waiting = waiting[batch:]
+
+
+def _measure(readout: Readout, store: FeatureStore, photos: LabelledPhotos, flip: bool):
+    parts = []
+    for some in a_few_of(len(photos)):
+        read = partial(store.batch, some, readout.norm)
+        answers = readout.answer_twice(read, (photos.height, photos.width), flip)
+        parts.append(readout.score(answers, photos.maps(some).to(answers.device)))
+    return readout.total(parts)

@@ -1,0 +1,193 @@
+"""What do frozen features know? A probe in closed form: seconds on a CPU, no learning rate, the same for every model.
+
+    score = quick_probe(vit.extract, train_rooms, validation_rooms, test_rooms)     # score.miou, score.rmse
+    margin = cross_view_cosine(vit.extract(scene.images), scene)                     # margin.true, margin.shuffled
+
+Patch features are standardised on the training rooms and mapped by ridge regression to the patch's label histogram and
+to its mean depth. Hoerl and Kennard 1970 for ridge; frozen features with a linear map is the protocol of DINOv2
+(arXiv 2304.07193, section 7.4). The trained probes of FiT3D are in probe.py; this one is for quick looks and for tables
+with many rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..correspondence.correspond import correspondences
+from ..correspondence.match import features_at
+from ..scenes.scene import IGNORE, Scene
+from .metrics import class_ious, confusion_matrix, mean_iou
+
+__all__ = ["ProbeScore", "Cosine", "quick_probe", "cross_view_cosine", "correspondences", "mean_iou", "patch_targets"]
+
+STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # ridge penalty per patch; standardised channels make it unit-free
+
+
+@dataclass(frozen=True)
+class ProbeScore:
+    """Result on the test scenes: mean intersection over union in 0..1, depth error in metres; None when not measured."""
+
+    miou: float | None
+    rmse: float | None
+    iou: tuple[float, ...] = ()  # by class; nan where the class is absent from the ground truth
+    strengths: tuple[float, float] = (0.0, 0.0)  # ridge strengths chosen for labels and for depth
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Mean cosine of features at true correspondences and at shuffled ones, over ``pairs`` pairs."""
+
+    true: float
+    shuffled: float
+    pairs: int
+
+    @property
+    def margin(self) -> float:
+        return self.true - self.shuffled
+
+
+def quick_probe(
+    extract: Callable[[Tensor], Tensor],  # images [V, 3, H, W] -> features [V, C, h, w]
+    train: Sequence[Scene],
+    validation: Sequence[Scene],
+    test: Sequence[Scene],
+) -> ProbeScore:
+    """Fit on ``train``, choose the ridge strength on ``validation``, measure on ``test``.
+
+    Labels need ``scene.labels`` and ``scene.classes``, depth needs ``scene.depths``; what the first scene lacks is not
+    measured. Predictions are made at the patch grid; labels are enlarged to the pixels by the nearest patch, depths
+    bilinearly, and compared at every pixel that has a label or a depth.
+
+    Raises:
+        ValueError: a set is empty, or the scenes have neither labels nor depths.
+    """
+    sizes = len(train), len(validation), len(test)
+    if not all(sizes):
+        raise ValueError(
+            f"the probe needs train, validation and test scenes; got {sizes[0]}, {sizes[1]} and {sizes[2]}"
+        )
+    first = train[0]
+    tasks = [task for task, maps in (("labels", first.labels), ("depths", first.depths)) if maps is not None]
+    if not tasks:
+        raise ValueError(f"{first.name} has neither labels nor depths, so there is nothing to probe")
+
+    seen = [(extract(s.images).double(), s) for s in train]
+    mean, std = _moments([f for f, _ in seen])
+    seen = [((f - mean) / std, s) for f, s in seen]
+    maps = {task: _ridge(seen, task) for task in tasks}
+    del seen
+
+    def errors(scenes):
+        """For every task and strength: confusion matrix, or (squared error, pixels)."""
+        total = {(task, i): 0 for task in tasks for i in range(len(maps[task]))}
+        for scene in scenes:
+            f = (extract(scene.images).double() - mean) / std
+            for task in tasks:
+                for i, weight in enumerate(maps[task]):
+                    guess = torch.einsum("vchw,ct->vthw", f, weight[:-1]) + weight[-1, :, None, None]
+                    total[task, i] = total[task, i] + _compare(guess, scene, task)
+        return total
+
+    found, chosen = errors(validation), {}
+    for task in tasks:
+        quality = [_quality(found[task, i], task) for i in range(len(STRENGTHS))]
+        chosen[task] = max(range(len(quality)), key=quality.__getitem__)
+        maps[task] = [maps[task][chosen[task]]]  # the test scenes see the chosen one alone
+    found = errors(test)
+    iou = class_ious(found["labels", 0]) if "labels" in tasks else torch.empty(0)
+    return ProbeScore(
+        miou=_quality(found["labels", 0], "labels") if "labels" in tasks else None,
+        rmse=-_quality(found["depths", 0], "depths") if "depths" in tasks else None,
+        iou=tuple(iou.tolist()),
+        strengths=tuple(STRENGTHS[chosen[t]] if t in tasks else 0.0 for t in ("labels", "depths")),
+    )
+
+
+def patch_targets(
+    scene: Scene, h: int, w: int, task: str
+) -> tuple[Tensor, Tensor]:  # targets [V, T, h, w], known [V, h, w]
+    """What a patch should say: its label histogram (T = classes) or its mean depth in metres (T = 1).
+
+    Pixels without a label or a depth are left out; ``known`` is the share of a patch's pixels that count.
+    """
+    if task == "labels":
+        known = scene.labels != IGNORE
+        values = F.one_hot(scene.labels.long().where(known, 0), len(scene.classes)).movedim(-1, 1).double()
+    else:
+        known = scene.depths > 0
+        values = scene.depths[:, None].double()
+    share = F.adaptive_avg_pool2d(known[:, None].double(), (h, w))
+    values = F.adaptive_avg_pool2d(values * known[:, None], (h, w)) / share.clamp(min=1e-9)
+    return values, share[:, 0]
+
+
+def cross_view_cosine(
+    feats: Tensor,  # [V, C, h, w] of the scene's views
+    scene: Scene,
+    per_view: int = 200,
+    centre: bool = False,
+    seed: int = 0,
+) -> Cosine:
+    """Do two views agree about the same point, and not about just any point?
+
+    The shuffled pairs are the same features with partners drawn anew: what agreement costs nothing. Features with a
+    large common mean have a high cosine everywhere; ``centre`` removes the scene's mean first. For recall and angles
+    see :func:`fit3d_lite.consistency`.
+    """
+    view_a, uv_a, view_b, uv_b = correspondences(scene, per_view, seed=seed)
+    if centre:
+        feats = feats - feats.mean((0, 2, 3), keepdim=True)
+    a, b = (_unit_at(feats, scene, *pixels) for pixels in ((view_a, uv_a), (view_b, uv_b)))
+    other = torch.randperm(len(b), generator=torch.Generator().manual_seed(seed + 1))
+    true, shuffled = (a * b).sum(1).mean(), (a * b[other]).sum(1).mean()
+    return Cosine(true.item(), shuffled.item(), len(a))
+
+
+def _unit_at(feats, scene, view, uv) -> Tensor:  # [P, C] of length 1
+    out = feats.new_empty(len(view), feats.shape[1])
+    for v in view.unique().tolist():
+        out[view == v] = features_at(feats[v], uv[view == v], (scene.height, scene.width))
+    return out
+
+
+def _moments(features) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every channel, [1, C, 1, 1]; a constant channel gets 1."""
+    n = sum(f[:, 0].numel() for f in features)
+    mean = sum(f.sum((0, 2, 3), keepdim=True) for f in features) / n
+    std = (sum(((f - mean) ** 2).sum((0, 2, 3), keepdim=True) for f in features) / n).sqrt()
+    return mean, std.where(std > 1e-8, 1.0)
+
+
+def _ridge(seen, task) -> list[Tensor]:
+    """One linear map [C + 1, T] for each strength; the last row is the bias, which is not penalised."""
+    gram = moment = total = 0
+    for f, scene in seen:
+        y, known = patch_targets(scene, *f.shape[-2:], task)
+        x = F.pad(f.flatten(2), (0, 0, 0, 1), value=1.0)  # [V, C + 1, hw]
+        weighted = x * known.flatten(1)[:, None]
+        gram = gram + torch.einsum("vcn,vdn->cd", weighted, x)
+        moment = moment + torch.einsum("vcn,vtn->ct", weighted, y.flatten(2))
+        total = total + known.sum()
+    penalty = torch.eye(len(gram), dtype=gram.dtype, device=gram.device) * total
+    penalty[-1, -1] = 0
+    return [torch.linalg.solve(gram + s * penalty, moment) for s in STRENGTHS]
+
+
+def _compare(guess, scene, task) -> Tensor:
+    size = scene.images.shape[-2:]
+    if task == "depths":
+        guess = F.interpolate(guess, size, mode="bilinear", align_corners=False)[:, 0]
+        known = scene.depths > 0
+        return torch.stack([((guess - scene.depths)[known] ** 2).sum(), known.sum().double()])
+    guess = F.interpolate(guess.argmax(1, keepdim=True).double(), size, mode="nearest-exact")[:, 0].long()
+    return confusion_matrix(guess, scene.labels, len(scene.classes))
+
+
+def _quality(found, task) -> float:
+    """Larger is better."""
+    return mean_iou(found) if task == "labels" else -(found[0] / found[1]).sqrt().item()

@@ -1,0 +1,223 @@
+"""Views and scenes: photos of one place with their cameras. What every other file takes in, and where bad input is
+refused.
+
+Conventions (OpenCV axes, world-to-camera poses, pixel centres at +0.5, metres) stand in camera.py. Cameras are a few
+numbers and stay on the CPU; images may live on a GPU.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .camera import Camera
+from .poses import explain_pose
+
+__all__ = ["IGNORE", "Camera", "Scene", "View"]
+
+IGNORE = 255  # the label of a pixel that belongs to no class
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One photo of a scene with all that is known about it."""
+
+    image: Tensor  # [3, H, W] in 0..1
+    camera: Camera
+    depth: Tensor | None  # [H, W] metres, 0 = unknown
+    label: Tensor | None  # [H, W] int64
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """V photos of one place with their cameras; depths and labels where they are known.
+
+    Checked when made: see :meth:`check` for what is refused. ``scene[3]`` is a View, ``scene[::4]`` and
+    ``scene[[0, 5]]`` are Scenes, ``for view in scene`` works.
+    """
+
+    images: Tensor  # [V, 3, H, W] in 0..1
+    cameras: tuple[Camera, ...]
+    depths: Tensor | None = None  # [V, H, W] metres, 0 = unknown
+    labels: Tensor | None = None  # [V, H, W] int64, IGNORE = 255
+    classes: tuple[str, ...] = ()
+    name: str = "scene"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cameras", tuple(self.cameras))
+        object.__setattr__(self, "classes", tuple(self.classes))
+        self.check()
+
+    def check(self) -> None:
+        """Raise ValueError, in one sentence with the numbers, for: no views; shapes that disagree; NaN; images outside
+        0..1; negative depths or millimetres; labels outside the classes; a camera that is not a pinhole with a rigid
+        pose; poses that contradict the depths while their inverse, transpose or an axis flip agrees with them."""
+        self._check_shapes()
+        images, depths, labels = self.images, self.depths, self.labels
+        check_photos(images)
+        if depths is not None:
+            check_depths(depths)
+        if labels is not None:
+            check_labels(labels, self.classes)
+        for index, camera in enumerate(self.cameras):
+            try:
+                camera.check()
+            except ValueError as error:
+                hint = explain_pose(self.cameras, depths) if depths is not None else ""
+                raise ValueError(f"Camera {index}: {error}{' ' + hint if hint else ''}") from None
+        hint = explain_pose(self.cameras, depths) if depths is not None else ""
+        if hint:
+            raise ValueError(f"The poses contradict the depths. {hint}")
+
+    def _check_shapes(self) -> None:
+        """The part of :meth:`check` that looks at no pixel."""
+        images, depths, labels = self.images, self.depths, self.labels
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"Scene.images must be [V, 3, H, W], got {list(images.shape)}.")
+        count, _, height, width = images.shape
+        if min(count, height, width) == 0 or not self.cameras:
+            raise ValueError(f"The scene is empty: images {list(images.shape)}, {len(self.cameras)} cameras.")
+        if len(self.cameras) != count:
+            raise ValueError(f"{count} images but {len(self.cameras)} cameras: each photo needs its own.")
+        for what, maps in (("depths", depths), ("labels", labels)):
+            if maps is not None and tuple(maps.shape) != (count, height, width):
+                raise ValueError(
+                    f"Scene.{what} is {list(maps.shape)} but the images are {count} of {height}×{width} (H×W): "
+                    f"bring both to one size first."
+                )
+        for index, camera in enumerate(self.cameras):
+            if (camera.height, camera.width) != (height, width):
+                raise ValueError(
+                    f"Camera {index} is {camera.height}×{camera.width} but its image is {height}×{width} (H×W): "
+                    f"use camera.scaled({width}, {height})."
+                )
+
+    def _with(self, **changes) -> Scene:
+        """This scene with other tensors or cameras made from its own. Pixels are not looked at again: they were when
+        the scene was made, and on a GPU each look makes the CPU wait and brings the depths back."""
+        scene = copy.copy(self)
+        for name, value in changes.items():
+            object.__setattr__(scene, name, value)
+        scene._check_shapes()
+        return scene
+
+    @property
+    def height(self) -> int:
+        return self.images.shape[2]
+
+    @property
+    def width(self) -> int:
+        return self.images.shape[3]
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index):
+        try:
+            index = operator.index(index)  # int, numpy integer, tensor with one number
+        except TypeError:
+            return self._select(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"View {index} of a scene with {len(self)} views.")
+        depth, label = (None if m is None else m[index] for m in (self.depths, self.labels))
+        return View(self.images[index], self.cameras[index], depth, label)
+
+    def _select(self, index) -> Scene:
+        chosen = range(len(self))[index] if isinstance(index, slice) else [int(i) for i in index]
+        chosen = list(chosen)
+        return self._with(
+            images=self.images[chosen],
+            cameras=tuple(self.cameras[i] for i in chosen),
+            depths=None if self.depths is None else self.depths[chosen],
+            labels=None if self.labels is None else self.labels[chosen],
+        )
+
+    def split(self, every: int = 4, offset: int = 2) -> tuple[Scene, Scene]:
+        """(training views, held-out views): one view in ``every`` is held out, starting at ``offset``."""
+        held = [i for i in range(len(self)) if i % every == offset % every]
+        if not held or len(held) == len(self):
+            raise ValueError(f"Holding out one view in {every} of {len(self)} leaves one side empty.")
+        return self[[i for i in range(len(self)) if i not in held]], self[held]
+
+    def resized(self, width: int, height: int) -> Scene:
+        """The same scene with photos of another size. Photos are averaged, depths and labels take the nearest pixel:
+        a mean across an edge would invent a surface that is not there."""
+
+        def nearest(maps):
+            if maps is None:
+                return None
+            return F.interpolate(maps[:, None].double(), size=(height, width), mode="nearest-exact")[:, 0].to(
+                maps.dtype
+            )
+
+        images = F.interpolate(self.images, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
+        cameras = tuple(c.scaled(width, height) for c in self.cameras)
+        return self._with(
+            images=images.clamp(0, 1), cameras=cameras, depths=nearest(self.depths), labels=nearest(self.labels)
+        )
+
+    def cropped(self, left: int, top: int, width: int, height: int) -> Scene:
+        """The same window cut out of every view."""
+        cameras = tuple(c.cropped(left, top, width, height) for c in self.cameras)
+        window = (..., slice(top, top + height), slice(left, left + width))
+        depths, labels = (None if m is None else m[window] for m in (self.depths, self.labels))
+        return self._with(images=self.images[window], cameras=cameras, depths=depths, labels=labels)
+
+    def to(self, device) -> Scene:
+        """Images, depths and labels on ``device``; cameras stay where they are."""
+        moved = {
+            n: m if m is None else m.to(device) for n, m in vars(self).items() if n in ("images", "depths", "labels")
+        }
+        return self._with(**moved)
+
+    def __repr__(self) -> str:
+        known = [n for n in ("depths", "labels") if getattr(self, n) is not None]
+        extra = f", with {' and '.join(known)}" if known else ""
+        return f"Scene({self.name!r}: {len(self)} views of {self.height}×{self.width}{extra})"
+
+
+def check_photos(images: Tensor) -> None:  # [..., 3, H, W]
+    """Raise ValueError, with the numbers, unless these are float pictures in 0..1."""
+    if not images.is_floating_point():
+        raise ValueError(f"Images must be float in 0..1, got {images.dtype}: divide by 255.")
+    if not torch.isfinite(images).all():
+        raise ValueError(f"{int((~torch.isfinite(images)).sum())} image values are NaN or infinite.")
+    low, high = float(images.min()), float(images.max())
+    if low < 0 or high > 1:
+        remedy = "divide by 255" if low >= 0 and high > 2 else "undo the normalisation or clamp"
+        raise ValueError(f"Images must lie in 0..1, got {low:.3g}..{high:.3g}: {remedy}.")
+
+
+def check_depths(depths: Tensor) -> None:  # [..., H, W] metres
+    """Raise ValueError, with the numbers, for NaN, depths below 0, or what looks like millimetres."""
+    if not torch.isfinite(depths).all():
+        raise ValueError(
+            f"{int((~torch.isfinite(depths)).sum())} depths are NaN or infinite: write 0 where depth is unknown."
+        )
+    if float(depths.min()) < 0:
+        raise ValueError(f"Depths must be ≥ 0 metres (0 = unknown), got {float(depths.min()):.3g}.")
+    known = depths[depths > 0]
+    if len(known) and float(known.median()) > 100:
+        raise ValueError(
+            f"The median depth is {float(known.median()):.0f}, which looks like millimetres: divide by 1000."
+        )
+
+
+def check_labels(labels: Tensor, classes: tuple[str, ...]) -> None:  # [..., H, W]
+    """Raise ValueError, with the numbers, for labels that are no integers or lie outside the classes."""
+    if labels.is_floating_point():
+        raise ValueError(f"Labels must be integers, got {labels.dtype}.")
+    known = labels[labels != IGNORE]
+    if len(known) and (int(known.min()) < 0 or (classes and int(known.max()) >= len(classes))):
+        raise ValueError(
+            f"Labels run from {int(known.min())} to {int(known.max())} but there are {len(classes)} classes; "
+            f"use {IGNORE} for pixels of no class."
+        )
