@@ -39,7 +39,7 @@ TINY = dict(
     global_pool="token",
     dynamic_img_size=True,
 )
-FORMAT = "fit3d_lite.backbones.vit.1"
+FORMAT = "fit3d_lite.vit.1"
 
 
 def read_weights(path) -> tuple[dict[str, Tensor], dict[str, str]]:

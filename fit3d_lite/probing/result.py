@@ -21,7 +21,7 @@ from .train import Step
 
 __all__ = ["DepthResult", "SegmentationResult", "load_probe"]
 
-FORMAT = "fit3d_lite.probing.probe.1"
+FORMAT = "fit3d_lite.probe.1"
 AT_ONCE = 8  # photos that are answered together
 
 
