@@ -122,7 +122,7 @@ def report(found, blocks, missing: float) -> str:
     text = f"""# Do two views agree?
 
 A point of one photo is looked for in another by its feature alone, and depth and poses say where it is
-(fit3d_lite/correspondence/; protocol after Probe3D). Pairs of views share at least 10 % of what they see, 100 points a
+(fit3d_lite/correspondence; protocol after Probe3D). Pairs of views share at least 10 % of what they see, 100 points a
 pair, hidden points left out; places looked at are every fourth pixel. Recall is the share found within so many pixels
 of the photo, or within so many centimetres; means over scenes. Tiny ViT, patch 8. ± is the standard deviation over
 {len(TUNING)} seeds of fine-tuning (of initialisation for the untrained ViT, of the order of pairs for the collapsed one).

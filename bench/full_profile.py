@@ -1,4 +1,4 @@
-"""Is every cell of every lesson feasible at full size on a T4? Estimated from counted work: bench/RESULTS_full_profile.md.
+"""Is every cell of every lesson feasible at full size on a T4? Estimated from counted work: bench/results/full_profile.md.
 
     python -m bench.full_profile            # about four minutes on one core; needs no GPU
 
@@ -30,7 +30,7 @@ from fit3d_lite.probing.train import PAPER
 from .report import table
 from .vit_memory import ALLOWANCE, LIMIT, gigabytes, step_bytes, without_numbers
 
-RESULTS = Path(__file__).with_name("RESULTS_full_profile.md")
+RESULTS = Path(__file__).parent / "results" / "full_profile.md"
 LESSONS = sorted((Path(__file__).parents[1] / "notebooks").glob("0*.ipynb"))
 MINUTES = 10
 # A T4's peak (NVIDIA's data sheet) and the share of it that we count on.

@@ -4,7 +4,7 @@
     make bench-gpu BUILD=1              # builds gsplat first, if it is installed (a quarter of an hour on Colab)
     python -m bench.gpu --try           # the same code on tiny sizes and any device, to see that it runs; writes nothing
 
-Writes bench/RESULTS_gpu.md with the GPU's name.
+Writes bench/results/gpu.md with the GPU's name.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python -m bench.nyu                                    # downloads 3 GB and the checkpoints, DINOv2-S, 4,000 steps
     python -m bench.nyu --file nyu_depth_v2_labeled.mat --backbone dinov2_base --steps 8000 --seeds 3
 
-It is not one of bench/bench_*.py, which `make bench` runs, because of what it downloads. Writes bench/RESULTS_nyu.md.
+It is not one of bench/bench_*.py, which `make bench` runs, because of what it downloads. Writes bench/results/nyu.md.
 
 What is as in the paper (arXiv 2407.20229, section 4 and appendix): the official split, 13 classes, whole frames, frozen
 features of the original and of original and fine-tuned beside each other, the heads, losses, optimisers, learning

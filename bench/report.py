@@ -52,7 +52,7 @@ def table(header: list[str], rows: list[list]) -> str:
 
 
 def write(topic: str, text: str, command: str = "") -> None:
-    """Print ``text`` and keep it as bench/RESULTS_<topic>.md, with the machine it was measured on and the command."""
+    """Print ``text`` and keep it as bench/results/<topic>.md, with the machine it was measured on and the command."""
     command = command or f"make bench ONLY={topic}"
     gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
     text = (
@@ -61,4 +61,4 @@ def write(topic: str, text: str, command: str = "") -> None:
         "Shared machines are noisy: ratios within one run mean more than seconds.\n"
     )
     print(text)
-    (ROOT / "bench" / f"RESULTS_{topic}.md").write_text(text)
+    (ROOT / "bench" / "results" / f"{topic}.md").write_text(text)

@@ -1,8 +1,8 @@
-"""Memory of one fine-tuning step at full size, computed without a GPU: table in bench/RESULTS_memory.md.
+"""Memory of one fine-tuning step at full size, computed without a GPU: table in bench/results/memory.md.
 
     python -m bench.vit_memory
 
-The step that finetune takes (trainstep.Trainer: forward, look at the drift, backward, clipping, AdamW) runs on fake
+The step that finetune takes (Trainer of fit3d_lite/finetuning: forward, look at the drift, backward, clipping, AdamW) runs on fake
 tensors, which have a shape and a type but no numbers. Every storage that is alive is counted, in blocks of 512 bytes as
 CUDA's allocator hands them out, and the highest sum is the peak: weights of the original and of the copy in training,
 gradients, both moments of AdamW, activations, temporaries. Not counted, since shapes do not tell it: what lies inside one
@@ -29,7 +29,7 @@ from fit3d_lite import load_vit
 from fit3d_lite.finetuning.recipes import named_recipe
 from fit3d_lite.finetuning.step import Trainer
 
-RESULTS = Path(__file__).with_name("RESULTS_memory.md")
+RESULTS = Path(__file__).parent / "results" / "memory.md"
 SIZE = 518
 LIMIT = 12.0  # GB, the course's promise for a T4
 ALLOWANCE = 1.5  # GB beside the tensors: CUDA context, cuBLAS and attention workspaces, gaps

@@ -2,7 +2,7 @@
 
 ``paper`` is FiT3D's second stage (arXiv 2407.20229, section 3.3 and its supplement; finetune.py and engine.py of
 github.com/ywyue/FiT3D). ``lite`` is this course's: found on procedural rooms by the search that stands in
-bench/RESULTS_finetune.md, so that the fine-tuned features are better than the original's without them beside.
+bench/results/finetune.md, so that the fine-tuned features are better than the original's without them beside.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from ..scenes.camera import Camera
 from ..splatting.gaussians import Gaussians
 from ..splatting.splat import view_matrix
 
-SAMPLES = 4  # pixels along each side of a patch; more did not raise held-out cosine, see bench/RESULTS_lift.md
+SAMPLES = 4  # pixels along each side of a patch; more did not raise held-out cosine, see bench/results/lift.md
 
 
 def patch_matrix(

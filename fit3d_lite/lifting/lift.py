@@ -147,7 +147,7 @@ def robust_mean(views: FeatureViews) -> tuple[Tensor, Tensor]:  # [N, C], [N]
     What view v says of Gaussian n is g = W_vᵀ F_v, and its weight is multiplied by the squared cosine (0 if negative)
     between g and the mean direction of all *other* views, found in two rounds. Leaving itself out keeps a loud view
     from agreeing with a mean that it made. Trust stays above 0.001, so a Gaussian seen once keeps its feature. On
-    clean captures held-out cosine moves by up to 0.005 either way (bench/RESULTS_lift.md), so it is not the default.
+    clean captures held-out cosine moves by up to 0.005 either way (bench/results/lift.md), so it is not the default.
     """
     kept = list(views)
     size, like = kept[0][0].shape[1], kept[0][1]

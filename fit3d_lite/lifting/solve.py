@@ -6,7 +6,7 @@ Rendering is linear, so the best features solve a linear system. With A all view
     minimise over f   Σ_p ‖(A f)_p − α_p F_p‖²  +  ridge · Σ_n d_n ‖f_n − m_n‖²
 
 The target is α F since a patch of opacity α can show only that part of a feature. The prior is needed: without it the
-fit reproduces what the photos disagree on, and held-out views get worse with every step (bench/RESULTS_lift.md).
+fit reproduces what the photos disagree on, and held-out views get worse with every step (bench/results/lift.md).
 Because AᵀA ≤ diag(d), a ridge of 1 counts as much as the photos can at most, whatever the scene.
 """
 
