@@ -2,11 +2,12 @@
 
     python -m bench.vit_memory
 
-The step that finetune takes (Trainer of fit3d_lite/finetuning: forward, look at the drift, backward, clipping, AdamW) runs on fake
-tensors, which have a shape and a type but no numbers. Every storage that is alive is counted, in blocks of 512 bytes as
-CUDA's allocator hands them out, and the highest sum is the peak: weights of the original and of the copy in training,
-gradients, both moments of AdamW, activations, temporaries. Not counted, since shapes do not tell it: what lies inside one
-operation (workspaces), the gaps between blocks, and the CUDA context. ALLOWANCE stands for these; it is an assumption.
+The step that finetune takes (Trainer of fit3d_lite/finetuning: forward, look at the drift, backward, clipping, AdamW)
+runs on fake tensors, which have a shape and a type but no numbers. Every storage that is alive is counted, in blocks of
+512 bytes as CUDA's allocator hands them out, and the highest sum is the peak: weights of the original and of the copy
+in training, gradients, both moments of AdamW, activations, temporaries. Not counted, since shapes do not tell it: what
+lies inside one operation (workspaces), the gaps between blocks, and the CUDA context. ALLOWANCE stands for these; it is
+an assumption.
 Attention is the kind that never stores its N × N table (CPU flash attention here, memory-efficient attention on a T4).
 """
 
