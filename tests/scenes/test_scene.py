@@ -5,24 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from boxes import box_depth, orbit
 
 from fit3d_lite import Camera, Scene, room
 from fit3d_lite.scenes.poses import agreement, explain_rigid
-
-
-def orbit(count=6, width=48, height=36):
-    """Cameras on a quarter circle around the origin, looking at it."""
-    angles = [0.25 * math.pi * i / count for i in range(count)]
-    eyes = [(3 * math.cos(a), 3 * math.sin(a), 1.0 + 0.1 * i) for i, a in enumerate(angles)]
-    return [Camera.look_at(eye, (0, 0, 0), fov_x=70, width=width, height=height) for eye in eyes]
-
-
-def box_depth(camera):
-    """Closed form: z-depth of the inside of a 10 × 12 × 8 m box centred a little off the origin."""
-    origin, directions = camera.rays(dtype=torch.float64)
-    low, high = torch.tensor([-5.0, -6.0, -3.5]).double(), torch.tensor([5.0, 6.0, 4.5]).double()
-    t = torch.maximum((low - origin) / directions, (high - origin) / directions)
-    return t.min(-1).values.float()
 
 
 def scene(**changes):

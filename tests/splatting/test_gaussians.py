@@ -5,20 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from boxes import orbit, painted_box
 from plyfile import PlyData
-from test_scene import box_depth, orbit
 
 from fit3d_lite import Camera, Gaussians, Scene, fit, load_ply, photo_psnr, psnr, render, save_ply, ssim
 from fit3d_lite.splatting.gaussians import rotation_matrices, spacing
 from fit3d_lite.splatting.ply import stored
-
-
-def painted_box(count=6, width=48, height=36):
-    """The inside of a box whose colour is a smooth function of the place."""
-    cameras = orbit(count, width, height)
-    depths = torch.stack([box_depth(c) for c in cameras])
-    places = torch.stack([c.unproject(d) for c, d in zip(cameras, depths, strict=True)])
-    return Scene((0.5 + 0.5 * torch.sin(places)).permute(0, 3, 1, 2).clamp(0, 1), cameras, depths)
 
 
 def some(count=50, seed=0):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from test_gaussians import painted_box
+from boxes import painted_box
 
 from fit3d_lite import Gaussians, fit, photo_psnr
 from fit3d_lite.splatting.densify import Split

@@ -10,27 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from blobs import blobs, drawn, rotated
 from PIL import Image
 from torch.testing import assert_close
 
 from fit3d_lite import viz
 from fit3d_lite.viz.palette import seen
-
-
-def blobs(views=3, channels=12, h=6, w=8, seed=0):
-    """Features with three strong, skewed directions and some noise, as [V, C, h, w]."""
-    g = torch.Generator().manual_seed(seed)
-    strong = torch.randn(views * h * w, 3, generator=g).exp() * torch.tensor([4.0, 2.0, 1.0])
-    mix = torch.linalg.qr(torch.randn(channels, channels, generator=g))[0][:3]
-    x = strong @ mix + 0.01 * torch.randn(views * h * w, channels, generator=g) + 5
-    return x.reshape(views, h, w, channels).movedim(-1, 1)
-
-
-def rotated(feats, seed=1):
-    channels = feats.shape[1]
-    q = torch.linalg.qr(torch.randn(channels, channels, generator=torch.Generator().manual_seed(seed)))[0]
-    return torch.einsum("vchw,cd->vdhw", feats, q)
-
 
 # ---- PCA colours
 
@@ -202,12 +187,6 @@ def test_colours_of_labels_depths_and_numbers():
 
 
 # ---- figures
-
-
-def drawn(figure):
-    out = io.BytesIO()
-    figure.savefig(out, format="png")
-    return np.asarray(Image.open(out).convert("RGB"))
 
 
 def test_compare_draws_every_map_beside_its_photo():

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_viz import blobs, rotated
+from blobs import blobs, rotated
 from torch.testing import assert_close
 
 from fit3d_lite import viz

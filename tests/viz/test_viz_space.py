@@ -12,8 +12,8 @@ import stat
 import numpy as np
 import pytest
 import torch
+from blobs import blobs, drawn, rotated
 from PIL import Image
-from test_viz import blobs, drawn, rotated
 from torch.testing import assert_close
 
 from fit3d_lite import Camera, Gaussians, render, viz

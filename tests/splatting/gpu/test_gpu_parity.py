@@ -9,7 +9,7 @@ are what training makes them. All errors are relative, in norm over the whole te
 
 import pytest
 import torch
-from test_splat import CASES, cloud, parts, relative
+from clouds import CASES, cloud, parts, relative
 
 from fit3d_lite import Camera, Gaussians, fit, photo_psnr, render, room, set_backend, view_matrix
 from fit3d_lite.splatting.backend import choose

@@ -15,7 +15,7 @@ from pathlib import Path
 import pretend_gsplat
 import pytest
 import torch
-from test_splat import camera, cloud, parts, relative
+from clouds import camera, cloud, parts, relative
 
 import fit3d_lite.splatting.gpu.gsplat_found as found
 from fit3d_lite import Gaussians

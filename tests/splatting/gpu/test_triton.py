@@ -4,8 +4,8 @@ import warnings
 
 import pytest
 import torch
+from clouds import CASES, CLOSE, camera, cloud, parts, relative
 from dense import dense_view_matrix
-from test_splat import CASES, CLOSE, camera, cloud, parts, relative
 
 from fit3d_lite import Gaussians, backend, render, set_backend, view_matrix
 
