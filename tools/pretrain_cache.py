@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from ..base.whole import replace_when_whole
-from ..rooms.make import SEEDS, room
-from .vit import ViT
+from fit3d_lite.backbones.vit import ViT
+from fit3d_lite.base.whole import replace_when_whole
+from fit3d_lite.rooms.make import SEEDS, room
 
 __all__ = ["FIRST_SEED", "render_rooms", "cut_photos", "make_targets", "components", "read_all", "teacher_features"]
 

@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from fit3d_lite import load_vit, save_vit
-from fit3d_lite.backbones import pretrain_cache
 from fit3d_lite.backbones.checkpoints import TINY
-from fit3d_lite.backbones.pretrain import Recipe, _windows, centred, main, train
-from fit3d_lite.backbones.pretrain_cache import FIRST_SEED, components, cut_photos, make_targets, read_all, render_rooms
+from tools import pretrain_cache
+from tools.pretrain import Recipe, _windows, centred, main, train
+from tools.pretrain_cache import FIRST_SEED, components, cut_photos, make_targets, read_all, render_rooms
 
 SMALL = Recipe(steps=24, batch=4, lr=1e-3, warmup=4, window=32)
 

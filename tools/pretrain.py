@@ -1,7 +1,7 @@
 """Pretrain the tiny ViT without labels: it learns to see, in 192 numbers a patch, what a larger ViT sees.
 
-    python -m fit3d_lite.backbones.load.pretrain --teacher dinov2_small --cache cache/pretrain --steps 3000
-    python -m fit3d_lite.backbones.load.pretrain ... --resume          # after a stop: goes on to the same bits
+    python -m tools.pretrain --teacher dinov2_small --cache cache/pretrain --steps 3000
+    python -m tools.pretrain ... --resume          # after a stop: goes on to the same bits
 
 Feature distillation (Hinton et al. 2015; on dense features as in FeatUp's and AM-RADIO's students, arXiv 2312.06709):
 
@@ -27,10 +27,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from ..base.whole import replace_when_whole
-from .checkpoints import save_vit
-from .pretrain_cache import components, cut_photos, make_targets, read_all, render_rooms
-from .vit import ViT, load_vit
+from fit3d_lite.backbones.checkpoints import save_vit
+from fit3d_lite.backbones.vit import ViT, load_vit
+from fit3d_lite.base.whole import replace_when_whole
+from tools.pretrain_cache import components, cut_photos, make_targets, read_all, render_rooms
 
 __all__ = ["Recipe", "train", "centred"]
 
@@ -191,7 +191,7 @@ def _there(checkpoint) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], prog="python -m fit3d_lite.backbones.load.pretrain")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], prog="python -m tools.pretrain")
     parser.add_argument("--teacher", default="dinov2_small", help="timm name, or one of FiT3D's six (downloaded once)")
     parser.add_argument("--teacher-weights", default="original", help="a file, instead of the published weights")
     parser.add_argument(
@@ -233,7 +233,7 @@ def main(arguments: list[str] | None = None) -> None:
     save_vit(
         centred(student, images[:: len(images) // 100 + 1]),
         a.out,
-        made_by="fit3d_lite.backbones.pretrain",
+        made_by="tools.pretrain",
         recipe=json.dumps(asdict(recipe)),
     )
     for at in range(0, len(losses), max(1, len(losses) // 10)):
