@@ -7,7 +7,7 @@ import time
 import torch
 
 from fit3d_lite import Gaussians, finetune, fit, lift, load_vit, photo_psnr, room, set_backend
-from fit3d_lite.base.environment import best_dtype
+from fit3d_lite.base.machine import best_dtype
 
 from .report import table
 

@@ -8,7 +8,7 @@ from .backbones.assembly import Assembly, RawPixels
 from .base.artifacts import ArtifactMismatch
 from .base.download import DownloadError, fetch, fetch_many
 from .base.history import History
-from .base.paths import asset
+from .base.machine import asset
 from .correspondence.consistency import Consistency, consistency, consistency_by_block
 from .correspondence.correspond import view_pairs
 from .correspondence.masks import mask_propagation

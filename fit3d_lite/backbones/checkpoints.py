@@ -7,7 +7,6 @@ probably made for, instead of leaving some layers at random.
 import argparse
 import collections
 import functools
-import json
 import pickle
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from ..base.whole import replace_when_whole
+from ..base import whole
 
 # The six models of FiT3D (paper, section 4; hubconf.py of github.com/ywyue/FiT3D) and their timm names.
 NAMES = {
@@ -39,7 +38,6 @@ TINY = dict(
     global_pool="token",
     dynamic_img_size=True,
 )
-FORMAT = "fit3d_lite.vit.1"
 
 
 def read_weights(path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -107,14 +105,10 @@ def save_vit(vit, path, dtype=torch.float16, **notes: str) -> Path:
         dtype: of the stored tensors; torch.float16 halves the file, torch.float32 keeps every bit.
         notes: more metadata, e.g. how the weights were made.
     """
-    path = Path(path)
-    if path.suffix != ".safetensors":
+    if Path(path).suffix != ".safetensors":
         raise ValueError(f"{path} must end in .safetensors; save_checkpoint writes .pth")
-    metadata = {"format": FORMAT, "config": json.dumps(vit.config)} | {key: str(note) for key, note in notes.items()}
-    state = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in vit.model.state_dict().items()}
-    with replace_when_whole(path) as partial:
-        safetensors.torch.save_file(state, partial, metadata)
-    return path
+    state = {key: tensor.detach().to("cpu", dtype) for key, tensor in vit.model.state_dict().items()}
+    return whole.save(path, "vit", {"config": vit.config} | notes, state)
 
 
 def save_checkpoint(vit, path) -> Path:
@@ -125,7 +119,7 @@ def save_checkpoint(vit, path) -> Path:
     if "adapter" in vit.config:
         raise ValueError("this ViT has an adapter, which timm's model has no place for: use save_vit.")
     state = {key: tensor.detach().to("cpu", torch.float32).clone() for key, tensor in vit.model.state_dict().items()}
-    with replace_when_whole(path) as partial:
+    with whole.replace_when_whole(path) as partial:
         torch.save(state, partial)
     return Path(path)
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..base.environment import best_dtype
+from ..base.machine import best_dtype
 from ..base.whole import replace_when_whole
 from .assembly import Assembly, levels_of
 

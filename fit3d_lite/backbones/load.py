@@ -14,8 +14,7 @@ import torch
 from torch import nn
 
 from ..base import download
-from ..base.environment import cache_folder
-from ..base.paths import asset
+from ..base.machine import asset, cache_folder
 from . import checkpoints
 from .adapters import add_adapter
 from .checkpoints import NAMES, TINY

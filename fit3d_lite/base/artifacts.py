@@ -8,11 +8,9 @@ import json
 import re
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from torch import Tensor
 
-from .whole import replace_when_whole
+from . import whole
 
 
 class ArtifactMismatch(ValueError):
@@ -37,15 +35,14 @@ def save(folder: Path, name: str, content, settings: dict | None = None) -> Path
         ValueError: when the content or the settings can be kept in neither form.
     """
     kept = _as_json(settings or {}, f"settings of {name!r}")
-    tensors = isinstance(content, dict) and content and all(isinstance(v, torch.Tensor) for v in content.values())
+    tensors = isinstance(content, dict) and content and all(isinstance(v, Tensor) for v in content.values())
     target = path(folder, name, ".safetensors" if tensors else ".json")
-    with replace_when_whole(target) as partial:
-        if tensors:
-            # Clones, since safetensors refuses tensors that share memory, as slices of one result do.
-            whole = {k: v.detach().cpu().contiguous().clone() for k, v in content.items()}
-            save_file(whole, partial, metadata={"settings": json.dumps(kept)})
-        else:
-            partial.write_text(json.dumps({"settings": kept, "content": _as_json(content, repr(name))}))
+    if tensors:
+        whole.save(target, "artifact", {"settings": kept}, content)
+    else:
+        text = json.dumps({"settings": kept, "content": _as_json(content, repr(name))})
+        with whole.replace_when_whole(target) as partial:
+            partial.write_text(text)
     # An artifact has one form; one of the other form would be an older result under the same name.
     path(folder, name, ".json" if tensors else ".safetensors").unlink(missing_ok=True)
     return target
@@ -68,10 +65,7 @@ def load(folder: Path, name: str, settings: dict | None = None, stale: str = "re
     found = next((p for p in forms if p.exists()), None)
     if found is None:
         return None
-    try:
-        made, content = _read(found)
-    except (SafetensorError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{found} is damaged ({error}); delete it and run its notebook again") from None
+    made, content = _read(found)
     asked = made if settings is None else _as_json(settings, f"settings of {name!r}")
     said = differences(made, asked)
     if not said:
@@ -97,8 +91,12 @@ def _as_json(value, what: str):
 
 
 def _read(file: Path):
-    if file.suffix == ".json":
+    remedy = "delete it and run its notebook again"
+    if file.suffix == ".safetensors":
+        made, content = whole.load(file, "artifact", remedy)
+        return made["settings"], content
+    try:
         kept = json.loads(file.read_text())
         return kept["settings"], kept["content"]
-    with safe_open(file, framework="pt") as opened:
-        return json.loads((opened.metadata() or {})["settings"]), {k: opened.get_tensor(k) for k in opened.keys()}
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is damaged ({error}): {remedy}.") from None

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from ..base.download import DownloadError, fetch
-from ..base.environment import cache_folder
+from ..base.machine import cache_folder
 from ..scenes.scene import IGNORE
 from .photos import Photo, PhotoSet, padded
 from .rgbd import read_photo

@@ -19,8 +19,7 @@ import numpy as np
 import torch
 
 from ..base.download import fetch
-from ..base.environment import cache_folder
-from ..base.paths import asset
+from ..base.machine import asset, cache_folder
 from ..scenes.camera import Camera
 from ..scenes.scene import IGNORE
 from .photos import Photo, PhotoSet, resized

@@ -14,8 +14,7 @@ from functools import cache as remember
 from pathlib import Path
 
 from ..base.download import DownloadError, fetch_many, offline
-from ..base.environment import cache_folder
-from ..base.paths import asset
+from ..base.machine import asset, cache_folder
 from ..base.resume import no_way
 from ..scenes.scene import Scene
 from .rgbd import choose, photo_of, read_K, read_poses, read_scene

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..base import artifacts
-from ..base.environment import best_dtype, cache_folder, on_colab, quiet_sparse
+from ..base.machine import best_dtype, cache_folder, on_colab, quiet_sparse
 from ..splatting import backend
 from . import cards, checks
 from .checks import in_notebook, show

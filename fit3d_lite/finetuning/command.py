@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from .. import captures
-from ..base.environment import best_dtype, quiet_sparse
+from ..base.machine import best_dtype, quiet_sparse
 from ..lifting.lift import METHODS, lift
 from ..lifting.lifted import Lifted
 from ..rooms.make import SEEDS, room

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ..base.environment import quiet_sparse
+from ..base.machine import quiet_sparse
 from ..scenes.camera import Camera
 from ..splatting.gaussians import Gaussians
 from ..splatting.splat import view_matrix

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -10,12 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..base.whole import replace_when_whole
+from ..base import whole
 from ..scenes.camera import Camera
 from ..splatting.gaussians import Gaussians
 from .grid import SAMPLES, patch_matrix, row_sums
 
-FORMAT = "fit3d_lite lifted features 1"
 MIN_WEIGHT = 1e-3  # patches; a Gaussian seen less than this, summed over all views, gets no feature
 MIN_OPACITY = 0.5  # a patch at least half covered by Gaussians with a feature has one itself
 
@@ -93,39 +91,18 @@ class Lifted:
 
     def save(self, path: str | Path) -> Path:
         """Write features, weights, decoder, Gaussians and settings as one .safetensors file, whole or not at all."""
-        from safetensors.torch import save_file
-
         tensors = {f"cloud.{f.name}": getattr(self.cloud, f.name) for f in fields(self.cloud)}
         tensors |= {"features": self.features, "weight": self.weight}
         tensors |= {} if self.decoder is None else {"decoder": self.decoder}
-        # Clones, since safetensors refuses tensors that share memory.
-        tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-        with replace_when_whole(path) as partial:
-            save_file(tensors, partial, metadata={"format": FORMAT, "settings": json.dumps(self.settings)})
-        return Path(path)
+        return whole.save(path, "lifted", {"settings": self.settings}, tensors)
 
     @classmethod
     def load(cls, path: str | Path) -> Lifted:
         """What :meth:`save` wrote, on the CPU. Raises FileNotFoundError, or ValueError for any other or damaged
         file."""
-        from safetensors import SafetensorError, safe_open
-
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"No lifted features at {path}.")
-        try:
-            with safe_open(path, framework="pt") as opened:
-                metadata = opened.metadata() or {}
-                tensors = {name: opened.get_tensor(name) for name in opened.keys()}
-        except SafetensorError as error:
-            raise ValueError(f"{path} is damaged ({error}); lift again.") from None
-        if metadata.get("format") != FORMAT:
-            raise ValueError(
-                f"{path} is not a file of lifted features: its format is {metadata.get('format')!r}, not {FORMAT!r}."
-            )
+        made, tensors = whole.load(path, "lifted", "lift again")
         cloud = Gaussians(**{f.name: tensors[f"cloud.{f.name}"] for f in fields(Gaussians)})
-        return cls(
-            cloud, tensors["features"], tensors["weight"], tensors.get("decoder"), json.loads(metadata["settings"])
-        )
+        return cls(cloud, tensors["features"], tensors["weight"], tensors.get("decoder"), made["settings"])
 
     def __repr__(self) -> str:
         form = "" if self.decoder is None else f", decoded to {self.channels}"

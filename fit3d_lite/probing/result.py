@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from ..backbones.assembly import Assembly
 from ..backbones.featurestore import assembled, tokens_of
-from ..base.whole import replace_when_whole
+from ..base import whole
 from .labelled import LabelledPhotos
 from .metrics import DepthScore, SegmentationScore
 from .readout import Readout, readout_of
@@ -21,7 +18,6 @@ from .train import Step
 
 __all__ = ["DepthResult", "SegmentationResult", "load_probe"]
 
-FORMAT = "fit3d_lite.probe.1"
 AT_ONCE = 8  # photos that are answered together
 
 
@@ -79,17 +75,12 @@ class Result:
     def save(self, path) -> Path:
         """Keep the trained head, the numbers and the history as one .safetensors file; the ViTs are not in it, only
         their fingerprints. :func:`load_probe` reads it."""
-        path = Path(path)
-        if path.suffix != ".safetensors":
-            raise ValueError(f"{path} must end in .safetensors.")
         kept = {"name": self.name, "seed": self.seed, "seconds": self.seconds, "feature_seconds": self.feature_seconds}
         kept |= {"plan": self.readout.plan, "fingerprints": self.assembly.fingerprints}
         kept |= {"history": [asdict(step) for step in self.history]}
-        state = {f"readout.{k}": v.detach().cpu().contiguous() for k, v in self.readout.state_dict().items()}
+        state = {f"readout.{k}": v for k, v in self.readout.state_dict().items()}
         state |= {f"score.{k}": v for k, v in vars(self.score).items() if isinstance(v, Tensor)}
-        with replace_when_whole(path) as partial:
-            safetensors.torch.save_file(state, partial, {"format": FORMAT, "result": json.dumps(kept)})
-        return path
+        return whole.save(path, "probe", {"result": kept}, state)
 
     def _answer(self, images: Tensor, flip: bool) -> Tensor:
         """The readout's answer for a few photos."""
@@ -151,17 +142,8 @@ def load_probe(path, features) -> SegmentationResult | DepthResult:
         FileNotFoundError. ValueError: a file that is no probe, or ViTs with other weights: a head reads no other
         features than those it has learned on.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no probe at {path.absolute()}")
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} cannot be read ({error}): train the probe again.") from None
-    if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path} is no saved probe; its format is {metadata.get('format')!r}, expected {FORMAT!r}.")
-    kept = json.loads(metadata["result"])
+    made, tensors = whole.load(path, "probe", "train the probe again")
+    kept = made["result"]
     plan = kept["plan"]
     given = features if isinstance(features, Assembly) else Assembly(features, plan["way"])
     assembly = Assembly(given.vits, given.way)  # with fingerprints of this moment

@@ -20,7 +20,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..base.environment import quiet_sparse
+from ..base.machine import quiet_sparse
 
 ALPHA_MAX = 0.999
 ALPHA_MIN = 1 / 255  # a fainter contribution would not change an 8-bit picture

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..base.environment import quiet_sparse
+from ..base.machine import quiet_sparse
 from ..scenes.camera import Camera
 from . import backend as backends
 from .blend import Composite, PairWeights

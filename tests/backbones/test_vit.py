@@ -339,7 +339,7 @@ def test_save_vit_and_load_it_again(tiny, tmp_path, dtype):
         assert_close(again.model.state_dict()[key], tensor.to(dtype).float(), rtol=0, atol=0)
     assert next(again.parameters()).requires_grad and again.config == tiny.config
     with safetensors.safe_open(path, "pt") as file:
-        assert file.metadata()["trained_on"] == "rooms"
+        assert file.metadata()["trained_on"] == '"rooms"'
         assert json.loads(file.metadata()["config"])["arch"] == TINY
     with pytest.raises(ValueError, match="must end in .safetensors"):
         save_vit(tiny, tmp_path / "tuned.pth")

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import fit3d_lite as f3d
-from fit3d_lite.base.environment import quiet_sparse
 from fit3d_lite.base.history import History
+from fit3d_lite.base.machine import quiet_sparse
 from fit3d_lite.finetuning import step as trainstep
 
 quiet_sparse()

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from torch.utils._pytree import tree_leaves, tree_map
 
 import fit3d_lite as f3d
-from fit3d_lite.base.environment import best_dtype, quiet_sparse
+from fit3d_lite.base.machine import best_dtype, quiet_sparse
 from fit3d_lite.finetuning.targets import Targets
 
 quiet_sparse()

@@ -191,7 +191,7 @@ def test_without_a_teacher_one_sentence_says_what_to_do_before_any_work(tmp_path
 
 
 def test_the_embedded_weights_are_small_centred_and_not_the_untrained_ones(untrained):
-    from fit3d_lite.base.paths import asset
+    from fit3d_lite.base.machine import asset
 
     assert asset("vit_tiny.safetensors").stat().st_size < 6_000_000
     vit = load_vit("tiny", device="cpu")

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from fit3d_lite.base.paths import asset
+from fit3d_lite.base.machine import asset
 from tools import owner
 from tools.bootstrap import ROOT, badge_source, bootstrap_source, repository
 from tools.notebooks import all_notebooks, dress, lint
@@ -66,7 +66,7 @@ def test_an_install_finds_its_assets(tmp_path):
     assert not (target / "fit3d_lite" / "assets" / "hero.jpg").exists()  # pictures of the README stay out
     ours = [p.relative_to(ROOT) for p in (ROOT / "fit3d_lite").rglob("*") if p.suffix in (".py", ".js")]
     assert len(ours) > 20 and not [p for p in ours if not (target / p).is_file()]  # every room is in pyproject's list
-    ask = "from fit3d_lite.base.paths import asset; print(asset('probe.safetensors'))"
+    ask = "from fit3d_lite.base.machine import asset; print(asset('probe.safetensors'))"
     said = subprocess.run([sys.executable, "-c", ask], env={**os.environ, "PYTHONPATH": str(target)}, cwd=tmp_path,
                           check=True, capture_output=True, text=True).stdout  # fmt: skip
     assert Path(said.strip()).parent == target / "fit3d_lite" / "assets"

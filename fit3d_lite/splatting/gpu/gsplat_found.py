@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from ...base.environment import cache_folder
+from ...base.machine import cache_folder
 
 NAME = "gsplat_cuda"
 ASK_AGAIN = 10.0  # seconds that a "no" is believed: a build may finish in another process

@@ -1,4 +1,5 @@
-"""What machine is this: Colab or not, which float type the GPU is good at, where downloads and artifacts are kept."""
+"""What machine is this: Colab or not, which float type the GPU is good at, where downloads, artifacts and the files that
+come with the course lie."""
 
 from __future__ import annotations
 
@@ -8,6 +9,10 @@ import warnings
 from pathlib import Path
 
 import torch
+
+_HERE = Path(__file__).resolve().parents[1]
+# A checkout has assets/ beside the package, for readers; an install carries it inside (see pyproject.toml).
+ASSET_FOLDERS = (_HERE.parent / "assets", _HERE / "assets")
 
 
 def on_colab() -> bool:
@@ -23,6 +28,21 @@ def cache_folder(cache=None) -> Path:
     if cache or os.environ.get("FIT3D_CACHE"):
         return Path(cache or os.environ["FIT3D_CACHE"]).expanduser()
     return Path("/content/fit3d_cache") if on_colab() else Path.home() / ".cache" / "fit3d_lite"
+
+
+def asset(name: str) -> Path:
+    """Path of a file that comes with fit3d_lite, such as ``vit_tiny.safetensors``.
+
+    Raises:
+        FileNotFoundError: when neither the checkout nor the install has it; the message names both folders.
+    """
+    for folder in ASSET_FOLDERS:
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(
+        f"the asset {name!r} is in neither {ASSET_FOLDERS[0]} nor {ASSET_FOLDERS[1]}; "
+        "install fit3d_lite again from its repository, or work in a full checkout"
+    )
 
 
 def best_dtype(device: torch.device) -> torch.dtype:
