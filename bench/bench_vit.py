@@ -16,7 +16,8 @@ from PIL import Image
 
 from bench.report import table, write
 from fit3d_lite import Camera, Scene, load_vit, room
-from fit3d_lite.probing.ridge import cross_view_cosine, quick_probe
+from fit3d_lite.correspondence.cosine import cross_view_cosine
+from fit3d_lite.probing.ridge import quick_probe
 
 SHARED = Path(__file__).parents[2] / "shared"
 CACHE = Path(__file__).parents[1] / "cache" / "bench_vit"
@@ -88,10 +89,10 @@ def measure(name, extract, rooms, office) -> dict:
 
 def cosines(prefix, scenes) -> dict:
     out = {}
-    for centre in (False, True):
-        found = [cross_view_cosine(feats, scene, centre=centre) for feats, scene in scenes]
+    for center in (False, True):
+        found = [cross_view_cosine(feats, scene, center=center) for feats, scene in scenes]
         for key in ("true", "shuffled", "margin"):
-            out[f"{prefix}{'centred ' * centre}{key}"] = sum(getattr(c, key) for c in found) / len(found)
+            out[f"{prefix}{'centered ' * center}{key}"] = sum(getattr(c, key) for c in found) / len(found)
     return out
 
 
@@ -117,7 +118,7 @@ def report(rows, with_office) -> str:
 
     mean = {r["name"]: statistics.mean(r["miou"]) for r in rows}
     ratios = ", ".join(f"{mean[TINY_ROW] / value:.2f} × {name}" for name, value in mean.items() if name != TINY_ROW)
-    columns = ("true", "shuffled", "margin", "centred margin")
+    columns = ("true", "shuffled", "margin", "centered margin")
     header = ["cosine true", "shuffled", "margin", "margin, mean removed"]
     text = (
         "# What the tiny ViT's features know\n\n"

@@ -11,6 +11,7 @@ from .base.history import History
 from .base.machine import asset
 from .correspondence.consistency import Consistency, consistency, consistency_by_block
 from .correspondence.correspond import view_pairs
+from .correspondence.cosine import cross_view_cosine
 from .correspondence.masks import mask_propagation
 from .correspondence.probe3d import probe3d_recall
 from .course.cards import Row, card
@@ -23,11 +24,11 @@ from .lifting.grid import patch_matrix
 from .lifting.lift import lift
 from .lifting.lifted import Lifted
 from .probing.classify import classify
-from .probing.depth_span import DepthSpan
+from .probing.depth import DepthSpan
 from .probing.labelled import LabelledPhotos
 from .probing.probe import probe_depth, probe_segmentation
 from .probing.result import load_probe
-from .probing.ridge import cross_view_cosine, quick_probe
+from .probing.ridge import quick_probe
 from .probing.seeds import over_seeds, paired
 from .probing.train import Training
 from .rooms import room

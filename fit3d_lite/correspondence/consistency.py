@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ..scenes.scene import Scene
-from .correspond import TOLERANCE, surface, view_pairs
+from .correspond import TOLERANCE, Pair, surface, view_pairs
 from .match import features_at, grid_pixels, roc_auc, soft_argmax
 
 __all__ = ["ANGLES", "BINS", "METRES", "PIXELS", "Consistency", "consistency", "consistency_by_block", "in_bins"]
@@ -150,13 +150,11 @@ def consistency(
         ValueError: a scene has no depths or no two views that overlap; features that are not [V, C, h, w] with one map
             a view, or not finite; stride below 1.
     """
-    scenes = [scenes] if isinstance(scenes, Scene) else list(scenes)
+    scenes = as_list(scenes)
     if not scenes or stride < 1:
         raise ValueError(f"consistency needs a scene and a stride of at least 1; got {len(scenes)} and {stride}")
-    pairs = [view_pairs(s, points, min_overlap, tolerance, most, seed) for s in scenes]
-    return Consistency.pooled(
-        [_one(f, s, p, stride, seed) for f, s, p in zip(features_of(feats, scenes), scenes, pairs, strict=True)]
-    )
+    options = dict(points=points, min_overlap=min_overlap, tolerance=tolerance, most=most, seed=seed)
+    return Consistency.pooled([_one(*each, stride, seed) for each in features_and_pairs(feats, scenes, **options)])
 
 
 def consistency_by_block(
@@ -167,13 +165,13 @@ def consistency_by_block(
     Raises:
         ValueError: as :func:`consistency`; no such block.
     """
-    scenes = [scenes] if isinstance(scenes, Scene) else list(scenes)
+    scenes = as_list(scenes)
     blocks = list(range(vit.blocks)) if blocks is None else list(blocks)
-    found = {block: [] for block in blocks}
+    by_block = {block: [] for block in blocks}
     for scene in scenes:  # one scene's features of all blocks at a time
         for block, feats in zip(blocks, vit.extract(scene.images, block=blocks), strict=True):
-            found[block].append(consistency(feats, scene, **options))
-    return {block: Consistency.pooled(results) for block, results in found.items()}
+            by_block[block].append(consistency(feats, scene, **options))
+    return {block: Consistency.pooled(results) for block, results in by_block.items()}
 
 
 def in_bins(
@@ -185,13 +183,19 @@ def in_bins(
     ]
 
 
-def features_of(feats, scenes: Sequence[Scene]) -> Iterator[Tensor]:
-    """Features [V, C, h, w] of each scene, from any of the forms that :func:`consistency` takes, checked."""
+def as_list(scenes: Scene | Sequence[Scene]) -> list[Scene]:
+    return [scenes] if isinstance(scenes, Scene) else list(scenes)
+
+
+def features_and_pairs(feats, scenes: list[Scene], **options) -> Iterator[tuple[Tensor, Scene, list[Pair]]]:
+    """Each scene with its features [V, C, h, w], from any of the forms that :func:`consistency` takes, and its pairs of
+    views. All pairs come first: scenes that do not overlap are refused before a feature is extracted."""
+    pairs = [view_pairs(scene, **options) for scene in scenes]
     given = [feats] if isinstance(feats, Tensor) else feats
     extract = getattr(feats, "extract", feats if callable(feats) else None)
     if extract is None and len(given) != len(scenes):
         raise ValueError(f"{len(given)} feature tensors for {len(scenes)} scenes: each scene needs its own")
-    for i, scene in enumerate(scenes):
+    for i, scene in enumerate(scenes):  # one scene's features at a time
         f = given[i] if extract is None else extract(scene.images)
         if f.ndim != 4 or len(f) != len(scene) or 0 in f.shape:
             raise ValueError(
@@ -199,17 +203,17 @@ def features_of(feats, scenes: Sequence[Scene]) -> Iterator[Tensor]:
             )
         if not f.isfinite().all():
             raise ValueError(f"features of {scene.name} are not finite: extract them in float32")
-        yield f.detach().to(scene.depths.device)
+        yield f.detach().to(scene.depths.device), scene, pairs[i]
 
 
 @torch.no_grad()
 def _one(feats, scene, pairs, stride, seed) -> Consistency:
-    dice = torch.Generator().manual_seed(seed)
-    size, found = (scene.height, scene.width), []
+    rng = torch.Generator().manual_seed(seed)
+    size, results = (scene.height, scene.width), []
     # One view's places at a time: at full size all views' would not fit.
     for b, group in groupby(sorted(pairs, key=lambda pair: pair.b), key=lambda pair: pair.b):
         places = grid_pixels(scene, b, stride)
-        places = places[torch.randperm(len(places), generator=dice).to(places.device)]  # ties: the first is any of them
+        places = places[torch.randperm(len(places), generator=rng).to(places.device)]  # ties: the first is any of them
         world, keys = surface(scene, b, places), features_at(feats[b], places, size)
         for pair in group:
             query, truth = features_at(feats[pair.a], pair.uv_a, size), features_at(feats[b], pair.uv_b, size)
@@ -217,7 +221,7 @@ def _one(feats, scene, pairs, stride, seed) -> Consistency:
             best = similarity.argmax(1)
             off = _distances(pair.uv_b, places), _distances(pair.points, world)
             chance = [(off[0] < t).float().mean(1) for t in PIXELS] + [(off[1] < t).float().mean(1) for t in METRES]
-            found.append(
+            results.append(
                 Consistency(
                     pixels=off[0].gather(1, best[:, None])[:, 0],
                     metres=off[1].gather(1, best[:, None])[:, 0],
@@ -228,7 +232,7 @@ def _one(feats, scene, pairs, stride, seed) -> Consistency:
                     chance=torch.stack(chance, 1),
                 )
             )
-    return Consistency.pooled(found)
+    return Consistency.pooled(results)
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:  # [Q, D], [G, D] -> [Q, G]

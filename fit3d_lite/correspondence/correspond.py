@@ -34,7 +34,7 @@ class Pair:
     b: int
     angle: float  # degrees, of the rotation from one camera to the other
     overlap: float  # share of the known pixels of a that b sees too
-    uv_a: Tensor  # [Q, 2] pixels of a, at pixel centres, in random order
+    uv_a: Tensor  # [Q, 2] pixels of a, at pixel centers, in random order
     uv_b: Tensor  # [Q, 2] where b sees them
     points: Tensor  # [Q, 3] metres, world
 
@@ -92,38 +92,29 @@ def view_pairs(
         ValueError: no depths; points below 2 or most below 1, min_overlap or tolerance not between 0 and 1; no pair overlaps
             that much.
     """
-    _needs_depths(scene)
     if points < 2 or not 0 < min_overlap <= 1 or not 0 < tolerance < 1 or (most is not None and most < 1):
         raise ValueError(
             f"points must be at least 2 and most at least 1, min_overlap and tolerance between 0 and 1; got points={points}, "
             f"most={most}, min_overlap={min_overlap}, tolerance={tolerance}"
         )
-    dice = torch.Generator().manual_seed(seed)
-    found, best = [], 0.0
-    for a in range(len(scene)):
-        uv_a = _known_pixels(scene, a, max(DRAWS, 10 * points), dice)
-        if not len(uv_a):
+    rng = torch.Generator().manual_seed(seed)
+    pairs, best = [], 0.0
+    for a, b, uv_a, uv_b, world, seen in _followed(scene, max(DRAWS, 10 * points), tolerance, rng):
+        overlap = seen.float().mean().item() if len(seen) else 0.0
+        best = max(best, overlap)
+        if overlap < min_overlap or seen.sum() < 2:
             continue
-        world = surface(scene, a, uv_a)
-        for b in range(len(scene)):
-            if a == b:
-                continue
-            uv_b, seen = visible(scene, b, world, tolerance)
-            overlap = seen.float().mean().item()
-            best = max(best, overlap)
-            if overlap < min_overlap or seen.sum() < 2:
-                continue
-            i = seen.nonzero()[:points, 0]
-            angle = rotation_angle(scene.cameras[a], scene.cameras[b])
-            found.append(Pair(a, b, angle, overlap, uv_a[i], uv_b[i], world[i]))
-    if not found:
+        i = seen.nonzero()[:points, 0]
+        angle = rotation_angle(scene.cameras[a], scene.cameras[b])
+        pairs.append(Pair(a, b, angle, overlap, uv_a[i], uv_b[i], world[i]))
+    if not pairs:
         raise ValueError(
             f"no two of the {len(scene)} views of {scene.name} share {min_overlap:.0%} of what they see, the best pair "
             f"{best:.0%}: take views that are closer together, or a smaller min_overlap"
         )
-    if most is None or most >= len(found):
-        return found
-    return [found[i] for i in sorted(torch.randperm(len(found), generator=dice)[:most].tolist())]
+    if most is None or most >= len(pairs):
+        return pairs
+    return [pairs[i] for i in sorted(torch.randperm(len(pairs), generator=rng)[:most].tolist())]
 
 
 def correspondences(
@@ -139,30 +130,27 @@ def correspondences(
     Raises:
         ValueError: the scene has no depths, or no two views share a point.
     """
-    _needs_depths(scene)
-    dice = torch.Generator().manual_seed(seed)
-    found = []
-    for a in range(len(scene)):
-        uv_a = _known_pixels(scene, a, per_view, dice)
-        world = surface(scene, a, uv_a)
-        for b in range(len(scene)):
-            if a == b:
-                continue
-            uv_b, seen = visible(scene, b, world, tolerance)
-            i = seen.nonzero()[:, 0]
-            found.append((torch.full_like(i, a), uv_a[i], torch.full_like(i, b), uv_b[i]))
-    view_a, uv_a, view_b, uv_b = (torch.cat(parts) for parts in zip(*found, strict=True))
-    if not len(view_a):
+    rng = torch.Generator().manual_seed(seed)
+    parts = []
+    for a, b, uv_a, uv_b, _, seen in _followed(scene, per_view, tolerance, rng):
+        i = seen.nonzero()[:, 0]
+        parts.append((torch.full_like(i, a), uv_a[i], torch.full_like(i, b), uv_b[i]))
+    if not any(len(part[0]) for part in parts):
         raise ValueError(f"no two of the {len(scene)} views of {scene.name} share a visible point")
+    view_a, uv_a, view_b, uv_b = (torch.cat(columns) for columns in zip(*parts, strict=True))
     return view_a, uv_a, view_b, uv_b
 
 
-def _needs_depths(scene: Scene) -> None:
+def _followed(scene, count, tolerance, rng):
+    """Random pixels of each view followed into every other one: a, b, pixels of a, of b, points, which b sees."""
     if scene.depths is None:
         raise ValueError(f"{scene.name} has no depths, and correspondences come from depth")
-
-
-def _known_pixels(scene, view, count, dice) -> Tensor:  # [P, 2] centres of random pixels of known depth
-    known = scene.depths[view].flatten().nonzero()[:, 0]
-    picked = known[torch.randperm(len(known), generator=dice)[:count].to(known.device)]
-    return torch.stack([picked % scene.width, picked // scene.width], 1) + 0.5
+    for a in range(len(scene)):
+        known = scene.depths[a].flatten().nonzero()[:, 0]
+        picked = known[torch.randperm(len(known), generator=rng)[:count].to(known.device)]
+        uv_a = torch.stack([picked % scene.width, picked // scene.width], 1) + 0.5  # pixel centers
+        world = surface(scene, a, uv_a)
+        for b in range(len(scene)):
+            if b != a:
+                uv_b, seen = visible(scene, b, world, tolerance)
+                yield a, b, uv_a, uv_b, world, seen

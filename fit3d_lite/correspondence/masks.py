@@ -20,8 +20,8 @@ from torch import Tensor
 from ..probing.metrics import confusion_matrix, mean_iou
 from ..probing.ridge import patch_targets
 from ..scenes.scene import IGNORE, Scene
-from .consistency import BINS, features_of, in_bins
-from .correspond import TOLERANCE, view_pairs, visible
+from .consistency import BINS, as_list, features_and_pairs, in_bins
+from .correspond import TOLERANCE, visible
 
 __all__ = ["Propagation", "mask_propagation", "propagate_labels"]
 
@@ -83,8 +83,8 @@ def propagate_labels(
     keys = F.normalize(source.flatten(1).T[known], dim=1)
     top = (F.normalize(target.flatten(1).T, dim=1) @ keys.T).topk(min(neighbours, len(keys)), dim=1)
     weights = (top.values / temperature).softmax(1)
-    found = torch.einsum("qk,qkm->mq", weights, labels[known].to(weights)[top.indices])
-    return found.view(-1, *target.shape[1:])
+    mixed = torch.einsum("qk,qkm->mq", weights, labels[known].to(weights)[top.indices])
+    return mixed.view(-1, *target.shape[1:])
 
 
 @torch.no_grad()
@@ -109,21 +109,21 @@ def mask_propagation(
         ValueError: as ``consistency`` and :func:`propagate_labels`; a scene has no labels or other classes than the
             first.
     """
-    scenes = [scenes] if isinstance(scenes, Scene) else list(scenes)
+    scenes = as_list(scenes)
     for scene in scenes:
         if scene.labels is None or scene.classes != scenes[0].classes or not scene.classes:
             raise ValueError(f"mask_propagation needs labels and the same classes everywhere; {scene.name} differs")
-    every = [view_pairs(s, min_overlap=min_overlap, tolerance=tolerance, most=most, seed=seed) for s in scenes]
     m = len(scenes[0].classes)
     tables = torch.zeros(len(BINS), m, m, dtype=torch.long)
-    for f, scene, pairs in zip(features_of(feats, scenes), scenes, every, strict=True):
+    options = dict(min_overlap=min_overlap, tolerance=tolerance, most=most, seed=seed)
+    for f, scene, pairs in features_and_pairs(feats, scenes, **options):
         shares, _ = patch_targets(scene, *f.shape[-2:], "labels")
         bins = torch.stack(in_bins(torch.tensor([p.angle for p in pairs]))).int().argmax(0).tolist()
         for pair, where in zip(pairs, bins, strict=True):
-            found = propagate_labels(f[pair.a], shares[pair.a], f[pair.b], neighbours, temperature)
-            found = F.interpolate(found[None], (scene.height, scene.width), mode="bilinear", align_corners=False)
+            carried = propagate_labels(f[pair.a], shares[pair.a], f[pair.b], neighbours, temperature)
+            carried = F.interpolate(carried[None], (scene.height, scene.width), mode="bilinear", align_corners=False)
             truth = scene.labels[pair.b].flatten().where(_seen_by(scene, pair.b, pair.a, tolerance), IGNORE)
-            tables[where] += confusion_matrix(found[0].argmax(0).flatten(), truth, m).cpu()
+            tables[where] += confusion_matrix(carried[0].argmax(0).flatten(), truth, m).cpu()
     return Propagation(tables)
 
 

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from ..scenes.scene import Scene
-from .consistency import BINS, features_of, in_bins
-from .correspond import Pair, surface, view_pairs
+from .consistency import BINS, as_list, features_and_pairs, in_bins
+from .correspond import Pair, surface
 from .match import features_at, grid_pixels
 
 __all__ = ["Probe3DRecall", "probe3d_recall"]
@@ -80,14 +80,13 @@ def probe3d_recall(
     Raises:
         ValueError: as ``consistency``; matches below 1.
     """
-    scenes = [scenes] if isinstance(scenes, Scene) else list(scenes)
+    scenes = as_list(scenes)
     if not scenes or matches < 1:
         raise ValueError(f"probe3d_recall needs a scene and at least 1 match; got {len(scenes)} and {matches}")
-    pairs = [view_pairs(s, min_overlap=min_overlap, most=most, seed=seed) for s in scenes]
     errors, angles = [], []
-    for f, scene, some in zip(features_of(feats, scenes), scenes, pairs, strict=True):
-        errors += [_kept_errors(f, scene, pair, matches) for pair in some]
-        angles += [pair.angle for pair in some]
+    for f, scene, pairs in features_and_pairs(feats, scenes, min_overlap=min_overlap, most=most, seed=seed):
+        errors += [_kept_errors(f, scene, pair, matches) for pair in pairs]
+        angles += [pair.angle for pair in pairs]
     return Probe3DRecall(tuple(errors), torch.tensor(angles))
 
 

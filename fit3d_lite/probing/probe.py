@@ -24,7 +24,7 @@ import torch
 
 from ..backbones.assembly import Assembly
 from ..backbones.featurestore import MEMORY, FeatureStore
-from .depth_span import DepthSpan, span_of
+from .depth import DepthSpan, span_of
 from .dpt import WIDTH
 from .labelled import LabelledPhotos
 from .readout import LEVELS, Readout, readout_of

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from ..backbones.assembly import Combine
 from ..scenes.scene import IGNORE
-from .depth_losses import GRADIENT_WEIGHT, gradient_loss, sig_loss
-from .depth_span import DepthSpan
+from .depth import GRADIENT_WEIGHT, DepthSpan, gradient_loss, sig_loss
 from .dpt import DPTDepthHead, DPTSegmentationHead
 from .heads import FINER, DepthHead, SegmentationHead, bin_probabilities, enlarge
 from .metrics import DepthScore, SegmentationScore, confusion_matrix, depth_errors, mean_iou

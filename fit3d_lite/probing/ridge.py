@@ -1,7 +1,6 @@
 """What do frozen features know? A probe in closed form: seconds on a CPU, no learning rate, the same for every model.
 
     score = quick_probe(vit.extract, train_rooms, validation_rooms, test_rooms)     # score.miou, score.rmse
-    margin = cross_view_cosine(vit.extract(scene.images), scene)                     # margin.true, margin.shuffled
 
 Patch features are standardised on the training rooms and mapped by ridge regression to the patch's label histogram and
 to its mean depth. Hoerl and Kennard 1970 for ridge; frozen features with a linear map is the protocol of DINOv2
@@ -18,12 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..correspondence.correspond import correspondences
-from ..correspondence.match import features_at
 from ..scenes.scene import IGNORE, Scene
 from .metrics import class_ious, confusion_matrix, mean_iou
 
-__all__ = ["ProbeScore", "Cosine", "quick_probe", "cross_view_cosine", "correspondences", "mean_iou", "patch_targets"]
+__all__ = ["ProbeScore", "patch_targets", "quick_probe"]
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # ridge penalty per patch; standardised channels make it unit-free
 
@@ -36,19 +33,6 @@ class ProbeScore:
     rmse: float | None
     iou: tuple[float, ...] = ()  # by class; nan where the class is absent from the ground truth
     strengths: tuple[float, float] = (0.0, 0.0)  # ridge strengths chosen for labels and for depth
-
-
-@dataclass(frozen=True)
-class Cosine:
-    """Mean cosine of features at true correspondences and at shuffled ones, over ``pairs`` pairs."""
-
-    true: float
-    shuffled: float
-    pairs: int
-
-    @property
-    def margin(self) -> float:
-        return self.true - self.shuffled
 
 
 def quick_probe(
@@ -82,28 +66,26 @@ def quick_probe(
     maps = {task: _ridge(seen, task) for task in tasks}
     del seen
 
-    def errors(scenes):
-        """For every task and strength: confusion matrix, or (squared error, pixels)."""
-        total = {(task, i): 0 for task in tasks for i in range(len(maps[task]))}
+    def measured(scenes, maps) -> dict:  # by task, for each of its maps: a confusion matrix, or (squared error, pixels)
+        sums = {task: [0] * len(maps[task]) for task in tasks}
         for scene in scenes:
             f = (extract(scene.images).double() - mean) / std
             for task in tasks:
                 for i, weight in enumerate(maps[task]):
                     guess = torch.einsum("vchw,ct->vthw", f, weight[:-1]) + weight[-1, :, None, None]
-                    total[task, i] = total[task, i] + _compare(guess, scene, task)
-        return total
+                    sums[task][i] = sums[task][i] + _compare(guess, scene, task)
+        return sums
 
-    found, chosen = errors(validation), {}
-    for task in tasks:
-        quality = [_quality(found[task, i], task) for i in range(len(STRENGTHS))]
-        chosen[task] = max(range(len(quality)), key=quality.__getitem__)
-        maps[task] = [maps[task][chosen[task]]]  # the test scenes see the chosen one alone
-    found = errors(test)
-    iou = class_ious(found["labels", 0]) if "labels" in tasks else torch.empty(0)
+    chosen = {}
+    for task, sums in measured(validation, maps).items():
+        errors = [validation_error(s, task) for s in sums]
+        chosen[task] = errors.index(min(errors))
+    tested = measured(test, {task: [maps[task][chosen[task]]] for task in tasks})
+    confusion, squares = (tested.get(task, [None])[0] for task in ("labels", "depths"))
     return ProbeScore(
-        miou=_quality(found["labels", 0], "labels") if "labels" in tasks else None,
-        rmse=-_quality(found["depths", 0], "depths") if "depths" in tasks else None,
-        iou=tuple(iou.tolist()),
+        miou=None if confusion is None else mean_iou(confusion),
+        rmse=None if squares is None else _rmse(squares),
+        iou=() if confusion is None else tuple(class_ious(confusion).tolist()),
         strengths=tuple(STRENGTHS[chosen[t]] if t in tasks else 0.0 for t in ("labels", "depths")),
     )
 
@@ -124,35 +106,6 @@ def patch_targets(
     share = F.adaptive_avg_pool2d(known[:, None].double(), (h, w))
     values = F.adaptive_avg_pool2d(values * known[:, None], (h, w)) / share.clamp(min=1e-9)
     return values, share[:, 0]
-
-
-def cross_view_cosine(
-    feats: Tensor,  # [V, C, h, w] of the scene's views
-    scene: Scene,
-    per_view: int = 200,
-    centre: bool = False,
-    seed: int = 0,
-) -> Cosine:
-    """Do two views agree about the same point, and not about just any point?
-
-    The shuffled pairs are the same features with partners drawn anew: what agreement costs nothing. Features with a
-    large common mean have a high cosine everywhere; ``centre`` removes the scene's mean first. For recall and angles
-    see :func:`fit3d_lite.consistency`.
-    """
-    view_a, uv_a, view_b, uv_b = correspondences(scene, per_view, seed=seed)
-    if centre:
-        feats = feats - feats.mean((0, 2, 3), keepdim=True)
-    a, b = (_unit_at(feats, scene, *pixels) for pixels in ((view_a, uv_a), (view_b, uv_b)))
-    other = torch.randperm(len(b), generator=torch.Generator().manual_seed(seed + 1))
-    true, shuffled = (a * b).sum(1).mean(), (a * b[other]).sum(1).mean()
-    return Cosine(true.item(), shuffled.item(), len(a))
-
-
-def _unit_at(feats, scene, view, uv) -> Tensor:  # [P, C] of length 1
-    out = feats.new_empty(len(view), feats.shape[1])
-    for v in view.unique().tolist():
-        out[view == v] = features_at(feats[v], uv[view == v], (scene.height, scene.width))
-    return out
 
 
 def _moments(features) -> tuple[Tensor, Tensor]:
@@ -188,6 +141,10 @@ def _compare(guess, scene, task) -> Tensor:
     return confusion_matrix(guess, scene.labels, len(scene.classes))
 
 
-def _quality(found, task) -> float:
-    """Larger is better."""
-    return mean_iou(found) if task == "labels" else -(found[0] / found[1]).sqrt().item()
+def validation_error(sums: Tensor, task: str) -> float:
+    """What the ridge strength is chosen by: 1 - mIoU, or the RMSE in metres."""
+    return 1 - mean_iou(sums) if task == "labels" else _rmse(sums)
+
+
+def _rmse(sums: Tensor) -> float:  # (squared error, pixels)
+    return (sums[0] / sums[1]).sqrt().item()

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from sklearn.preprocessing import StandardScaler
 from torch.testing import assert_close
 
-from fit3d_lite.probing.depth_losses import EPSILON, gradient_loss, sig_loss
+from fit3d_lite.probing.depth import EPSILON, gradient_loss, sig_loss
 from fit3d_lite.probing.dpt import DPTDepthHead, DPTSegmentationHead
 from fit3d_lite.probing.heads import DepthHead, SegmentationHead, bin_probabilities, enlarge, expected_depth
 

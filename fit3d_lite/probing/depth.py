@@ -1,4 +1,12 @@
-"""Which depths count, and where in the photo: by data set, as the papers have it."""
+"""What is particular to depth: which depths count, and the two losses of the depth probe, on logarithms of depth.
+
+With d = log(prediction + ε) − log(truth + ε) at the pixels whose truth is known:
+- SigLoss, the scale-invariant loss of Eigen et al. 2014 (eq. 4) as the root that AdaBins (Bhat et al. 2021, eq. 6)
+  and FiT3D use: sqrt(var(d) + 0.15 mean(d)²). The variance does not see a common factor, so a map that is wrong by one
+  scale pays only for 0.15 of its square.
+- Gradient loss (MegaDepth, Li and Snavely 2018, eq. 5): the mean |difference of d between neighbours|, across and
+  down, on the map and on three coarser ones. It asks for edges where the truth has them.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +15,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["SPANS", "DepthSpan", "span_of"]
+__all__ = ["SPANS", "DepthSpan", "gradient_loss", "sig_loss", "span_of"]
 
+EPSILON = 1e-3  # metres; keeps the logarithm finite
+SCALES = (1, 2, 4, 8)  # every how many pixels the gradient loss looks
+GRADIENT_WEIGHT = 0.5  # beside SigLoss (FiT3D's depth configuration)
 FRAME_TOLERANCE = 0.01  # relative, in the ratio of height to width: resizing to whole patches moves it a little
 
 
@@ -69,3 +80,39 @@ def span_of(span: str | DepthSpan) -> DepthSpan:
     if span not in SPANS:
         raise ValueError(f"span must be one of {', '.join(SPANS)} or a DepthSpan, got {span!r}.")
     return SPANS[span]
+
+
+def sig_loss(
+    prediction: Tensor,  # [B, H, W] metres, > 0
+    truth: Tensor,  # [B, H, W] metres, 0 = unknown
+    warm_up: bool = False,
+) -> Tensor:  # []
+    """sqrt(var(d) + 0.15 mean(d)²) over all known pixels of the batch; ``warm_up`` leaves the variance out.
+
+    In the first 100 steps FiT3D's configuration warms up: the root of the mean alone brings the scale of the maps
+    right before their shape is asked for.
+    """
+    known = truth > 0
+    d = torch.log(prediction[known] + EPSILON) - torch.log(truth[known] + EPSILON)
+    scale = 0.15 * d.mean().square()
+    # The root has no derivative at 0; the tiny number is far below any error of a real map.
+    return (scale if warm_up else d.var() + scale).clamp(min=1e-12).sqrt()
+
+
+def gradient_loss(
+    prediction: Tensor,  # [B, H, W] metres, > 0
+    truth: Tensor,  # [B, H, W] metres, 0 = unknown
+) -> Tensor:  # []
+    """Sum over scales 1, 2, 4, 8 of (Σ |∂x d| + Σ |∂y d|) / known pixels; a difference counts where both pixels are
+    known. Scales that leave fewer than two pixels a side are left out."""
+    known = truth > 0
+    d = torch.log(prediction + EPSILON) - torch.log(truth.where(known, prediction.detach()) + EPSILON)
+    total = prediction.new_zeros(())
+    for step in SCALES:
+        part, there = d[:, ::step, ::step], known[:, ::step, ::step]
+        if min(part.shape[1:]) < 2:
+            break
+        down = (part.diff(dim=1).abs() * (there[:, 1:] & there[:, :-1])).sum()
+        across = (part.diff(dim=2).abs() * (there[:, :, 1:] & there[:, :, :-1])).sum()
+        total = total + (down + across) / there.sum().clamp(min=1)
+    return total

@@ -5,25 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from sklearn.linear_model import Ridge
 from torch.testing import assert_close
+from wall import wall
 
-from fit3d_lite import Camera, Scene
-from fit3d_lite.probing import ridge as quickprobe
-from fit3d_lite.probing.ridge import correspondences, cross_view_cosine, mean_iou, patch_targets, quick_probe
-
-EYES = ((-0.6, 0, 0), (0, 0.1, 0), (0.6, 0, 0.2))
-
-
-def wall(seed=0, size=32) -> Scene:
-    """Three views of a flat wall 3 m ahead, its depth known exactly, with a random photo and four label quadrants."""
-    torch.manual_seed(seed)
-    cameras = tuple(Camera.look_at(eye, (eye[0], 3, eye[2]), width=size, height=size) for eye in EYES)
-    depths = torch.stack([torch.full((size, size), 3.0 - eye[1]) for eye in EYES])
-    points = torch.stack([c.unproject(d) for c, d in zip(cameras, depths, strict=True)])
-    labels = (points[..., 0] > 0).long() + 2 * (points[..., 2] > 0).long()
-    return Scene(torch.rand(3, 3, size, size), cameras, depths, labels, ("a", "b", "c", "d", "never"), f"wall {seed}")
+from fit3d_lite.probing import ridge
+from fit3d_lite.probing.metrics import mean_iou
+from fit3d_lite.probing.ridge import patch_targets, quick_probe
 
 
 def test_mean_iou_leaves_out_classes_that_are_not_in_the_ground_truth():
@@ -49,10 +37,10 @@ def test_patch_targets_are_shares_and_means_over_known_pixels():
 def test_the_linear_map_is_scikit_learns_ridge():
     scene = wall()
     feats = torch.randn(3, 6, 8, 8, dtype=torch.float64)
-    maps = quickprobe._ridge([(feats, scene)], "labels")
+    maps = ridge._ridge([(feats, scene)], "labels")
     x = feats.movedim(1, -1).reshape(-1, 6).numpy()
     y = patch_targets(scene, 8, 8, "labels")[0].movedim(1, -1).reshape(-1, 5).numpy()
-    for strength, found in zip(quickprobe.STRENGTHS, maps, strict=True):
+    for strength, found in zip(ridge.STRENGTHS, maps, strict=True):
         expected = Ridge(alpha=strength * len(x)).fit(x, y)
         np.testing.assert_allclose(found[:-1].T, expected.coef_, atol=1e-9)
         np.testing.assert_allclose(found[-1], expected.intercept_, atol=1e-9)
@@ -85,38 +73,3 @@ def test_what_cannot_be_probed_is_refused():
     bare = dataclasses.replace(scene, labels=None, depths=None)
     with pytest.raises(ValueError, match="nothing to probe"):
         quick_probe(lambda x: x, [bare], [bare], [bare])
-    with pytest.raises(ValueError, match="has no depths"):
-        correspondences(bare)
-
-
-def test_correspondences_are_the_same_point_and_stop_at_what_is_hidden():
-    scene = wall()
-    view_a, uv_a, view_b, uv_b = correspondences(scene, per_view=100)
-    assert len(view_a) > 100 and (view_a != view_b).all()
-    for a, uv, b, other in list(zip(view_a, uv_a, view_b, uv_b, strict=True))[::17]:
-        u, v = uv.long()
-        point = scene.cameras[a].unproject(scene.depths[a])[v, u]
-        assert_close(scene.cameras[b].project(point)[0], other)
-    # A board in front of the second camera hides the wall from it, and it from the others.
-    depths = scene.depths.clone()
-    depths[1] = 1.0
-    view_a, _, view_b, _ = correspondences(dataclasses.replace(scene, depths=depths), per_view=100)
-    assert set(view_a.tolist()) | set(view_b.tolist()) == {0, 2}
-    depths[0] = depths[2] = 0.0
-    with pytest.raises(ValueError, match="share a visible point"):
-        correspondences(dataclasses.replace(scene, depths=depths))
-
-
-def test_cosine_tells_features_of_the_place_from_features_of_the_picture():
-    scene = wall(size=64)
-    points = torch.stack([c.unproject(d) for c, d in zip(scene.cameras, scene.depths, strict=True)]).movedim(-1, 1)
-    waves = torch.cat([torch.sin(points[:, (0, 2)] * k + p) for k in (1.5, 3.0) for p in (0.0, 1.6)], 1)
-    place = F.adaptive_avg_pool2d(waves, 16)
-    found = cross_view_cosine(place, scene)
-    assert found.true > 0.97 and found.margin > 0.5 and found.pairs > 100
-    # Fixed to the picture instead of to the wall: agreement is no better than chance.
-    picture = torch.randn(3, 8, 16, 16)
-    assert abs(cross_view_cosine(picture, scene).margin) < 0.1
-    # A large common mean gives a high cosine to any pair; removing it brings the margin back.
-    assert cross_view_cosine(place + 10, scene).margin < 0.05
-    assert cross_view_cosine(place + 10, scene, centre=True).margin > 0.5
