@@ -34,7 +34,7 @@ def _own_cache(tmp_path, monkeypatch):
     """No test reads or writes the reader's cache, and none inherits a profile from the shell or from another test."""
     monkeypatch.setenv("FIT3D_CACHE", str(tmp_path / "fit3d_cache"))
     monkeypatch.delenv("FIT3D_PROFILE", raising=False)
-    monkeypatch.setattr("fit3d_lite.course.checks.strict", True)  # setup("full") turns it off
+    monkeypatch.setattr("fit3d_lite.course.settings.chosen.profile", "quick")  # setup("full") stays otherwise
 
 
 @pytest.fixture(autouse=True)

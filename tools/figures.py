@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 import fit3d_lite as f3d
+from fit3d_lite.viz.palette import color_map, color_mistakes, palette
 
 from .bootstrap import ROOT
 
@@ -36,7 +37,7 @@ def hero_00() -> Image.Image:
     maps = {
         "PCA": f3d.viz.pca_colors(feats)[pair],
         "clusters": groups[pair],
-        "like the marked patch": f3d.viz.color_map(f3d.viz.similarity(feats[pair], 0, 14, 12)),
+        "like the marked patch": color_map(f3d.viz.similarity(feats[pair], 0, 14, 12)),
     }
     figure = f3d.viz.compare(room.images[pair], maps, marks=[(0, 14, 12)], width=9.2)
     figure.savefig(buffer := io.BytesIO(), dpi=110)
@@ -90,7 +91,7 @@ def hero_06() -> Image.Image:
     lifted = f3d.lift(cloud, room.cameras, maps)
     keep = lifted.seen & viz.under_roof(cloud.means, 0.8)
     cloud, found = cloud[keep], lifted.features[keep]
-    paints = cloud.colors, found[:, :3].clamp(0, 1), viz.palette(votes.shape[-1])[found[:, 3:].argmax(1)]
+    paints = cloud.colors, found[:, :3].clamp(0, 1), palette(votes.shape[-1])[found[:, 3:].argmax(1)]
     camera = viz.orbit(cloud.means, 1, elevation=42, distance=0.68, start=35, size=(300, 326))[0]
     near, white = 0.85 * (camera.center - cloud.means.mean(0)).norm(), torch.ones(3)
     return strip([f3d.render(cloud, camera, values, background=white, near=near)[0] for values in paints])
@@ -121,7 +122,7 @@ def hero_04() -> Image.Image:
     result, views = probed(f3d.probe_segmentation, steps=300)
     images, truth = (torch.stack([getattr(views[i], what) for i in (3, 20)]) for what in ("image", "label"))
     read = result.predict(images)
-    maps = {"truth": truth, "read by one matrix": read, "mistakes": f3d.viz.color_mistakes(read, truth)}
+    maps = {"truth": truth, "read by one matrix": read, "mistakes": color_mistakes(read, truth)}
     figure = f3d.viz.compare(images, maps, width=9.2)
     figure.savefig(buffer := io.BytesIO(), dpi=100)
     return Image.open(buffer).convert("RGB")

@@ -3,14 +3,13 @@
     click_match(scene, a, b, {"original": feats, "3D-aware": tuned_feats}, at=(row, col))
     show_match(scene, a, b, {…}, at=(row, col))                # its static twin, a figure
 
-The page gets the features of both photos as short codes (see click.py), and the true place of every patch of the first
+The page gets the features of both photos as short codes (see widgets/click.py), and the true place of every patch of the first
 photo in the second one, from depth and poses.
 """
 
 from __future__ import annotations
 
 import html
-import json
 import math
 
 import torch
@@ -18,76 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..scenes.scene import Scene
-from ..viz.click import ClickMap, codes_of
-from ..viz.palette import color_map
-from ..widgets.slider import as_base64, as_picture, jpeg_uri
+from ..widgets.click import ClickMap, codes_of, photo, ramp
+from ..widgets.page import attributes, slider
 from .correspond import TOLERANCE, surface, visible
 
 __all__ = ["click_match", "match_patch", "patch_truth", "show_match"]
-
-SCRIPT = """
-document.querySelectorAll('.f3d-match:not([data-on])').forEach(box => {
-  box.dataset.on = 1;
-  const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
-  const {h, w, height, width, row, col} = JSON.parse(box.dataset.shape), truth = JSON.parse(box.dataset.truth);
-  const ramp = bytes(box.dataset.ramp), strength = box.querySelector('input'), n = h * w;
-  const mark = (photo, style) => {
-    const spot = document.createElement('div');
-    spot.style = 'position:absolute;pointer-events:none;box-sizing:border-box;' + style;
-    photo.parentElement.append(spot);
-    return (u, v) => { spot.style.left = 100 * u / width + '%'; spot.style.top = 100 * v / height + '%'; };
-  };
-  const ring = 'width:18px;height:18px;margin:-9px;border:2px solid #fff;border-radius:50%;outline:2px solid #000;';
-  const cross = 'width:12px;height:12px;margin:-6px;border:2px solid #fff;outline:2px solid #000;background:#D55E00;';
-  const models = [...box.querySelectorAll('.f3d-model')].map(panel => {
-    const codes = new Int8Array(bytes(panel.dataset.codes).buffer), photo = panel.querySelector('img');
-    const layer = document.createElement('canvas');
-    layer.width = w; layer.height = h;
-    layer.style = 'position:absolute;inset:0;width:100%;height:100%;image-rendering:pixelated';
-    photo.parentElement.append(layer);
-    const said = panel.querySelector('output');
-    return {codes, dims: codes.length / (2 * n), layer, said, here: mark(photo, ring), found: mark(photo, cross)};
-  });
-  const cosine = ({codes, dims}, a, b) => {
-    let ab = 0, aa = 0, bb = 0;
-    for (let k = 0; k < dims; k++) {
-      const x = codes[a * dims + k], y = codes[b * dims + k];
-      ab += x * y; aa += x * x; bb += y * y;
-    }
-    return ab / Math.sqrt(aa * bb || 1);
-  };
-  const photo = box.querySelector('img'), spot = mark(photo, ring);
-  let asked = row * w + col;
-  const draw = () => {
-    const middle = i => [(i % w + 0.5) * width / w, (Math.floor(i / w) + 0.5) * height / h], at = truth[asked];
-    spot(...middle(asked));
-    models.forEach(model => {
-      const context = model.layer.getContext('2d'), shot = context.createImageData(w, h);
-      const map = Array.from({length: n}, (_, i) => cosine(model, asked, n + i));
-      const top = Math.max(...map), low = Math.min(...map), best = map.indexOf(top);
-      map.forEach((c, i) => {
-        const k = Math.round(255 * (c - low) / (top - low || 1));
-        shot.data.set([ramp[3 * k], ramp[3 * k + 1], ramp[3 * k + 2], strength.value * 2.55], 4 * i);
-      });
-      context.putImageData(shot, 0, 0);
-      model.found(...middle(best));
-      if (at) model.here(...at); else model.here(-1e6, 0);
-      const [u, v] = middle(best), off = at && Math.hypot(u - at[0], v - at[1]);
-      model.said.textContent = at ? `${off.toFixed(0)} px off` : 'not in view';
-    });
-  };
-  photo.parentElement.onclick = event => {
-    const at = photo.getBoundingClientRect();
-    const cell = (x, count) => Math.min(count - 1, Math.max(0, Math.floor(x * count)));
-    asked = cell((event.clientY - at.top) / at.height, h) * w + cell((event.clientX - at.left) / at.width, w);
-    draw();
-  };
-  photo.parentElement.style.cursor = 'crosshair';
-  strength.oninput = draw;
-  box.querySelector('.f3d-bar').style.display = 'flex';
-  draw();
-});
-"""
 
 
 def patch_truth(
@@ -142,31 +76,20 @@ def click_match(
     coded = {name: codes_of(f[[a, b]], min(dims, f.shape[1])) for name, f in models.items()}
     worst = max(error for _, error in coded.values())
     shape = dict(h=h, w=w, height=scene.height, width=scene.width, row=at[0], col=at[1])
-    ramp = (color_map(torch.linspace(0, 1, 256)[None], 0, 1)[0] * 255).round().to(torch.uint8)
 
-    def panel(view, title, attributes=""):
-        uri = jpeg_uri(as_picture(scene.images[view].movedim(0, -1)))
-        return (
-            f'<figure style="margin:0;flex:0 1 {width}px" {attributes}><figcaption>{title}</figcaption>'
-            f'<div style="position:relative;overflow:hidden"><img src="{uri}" alt="view {view}" '
-            f'style="width:100%;display:block;margin:0"></div></figure>'
-        )
+    def panel(view, title, more=""):
+        picture = photo(scene.images[view], f"view {view}")
+        return f'<figure style="margin:0;flex:0 1 {width}px" {more}><figcaption>{title}</figcaption>{picture}</figure>'
 
     panels = [panel(a, f"view {a}: <b>click here</b>")]
     for name, (codes, _) in coded.items():
         title = f'{html.escape(name)}: <output style="font-weight:600"></output>'
-        panels.append(panel(b, title, f'class="f3d-model" data-codes="{as_base64(codes)}"'))
-    bar = (
-        '<div class="f3d-bar" style="display:none;gap:1em;align-items:center;margin:.3em 0">'
-        "<span>white ring: the true place · orange square: the most similar patch</span>"
-        '<label>overlay <input type="range" min="0" max="100" value="55" style="vertical-align:middle"></label></div>'
-    )
-    data = {"shape": json.dumps(shape), "truth": json.dumps(places), "ramp": as_base64(ramp)}
-    attributes = " ".join(f'data-{key}="{html.escape(value, True)}"' for key, value in data.items())
-    box = f'<div class="f3d-match" style="color:inherit;font-family:system-ui,sans-serif" {attributes}>'
-    strip = f'<div style="display:flex;flex-wrap:wrap;gap:.5em">{"".join(panels)}</div>'
+        panels.append(panel(b, title, f'class="f3d-model" {attributes(codes=codes)}'))
+    body = f'<div style="display:flex;flex-wrap:wrap;gap:.5em">{"".join(panels)}</div>'
+    legend = "<span>white ring: the true place · orange square: the most similar patch</span>"
     text = f"view {a} to click on, view {b} by {', '.join(models)}; needs a browser. Largest error of a cosine: {worst:.3f}"
-    return ClickMap(f"{box}{bar}{strip}</div><script>{SCRIPT}</script>", text, worst)
+    controls = legend + slider("overlay", 100, 55)
+    return ClickMap("match", controls, body, text, worst, shape=shape, truth=places, ramp=ramp())
 
 
 def show_match(scene: Scene, a: int, b: int, models: dict[str, Tensor], at: tuple[int, int], width: float = 8.6):

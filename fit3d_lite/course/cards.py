@@ -1,16 +1,15 @@
 """Result cards: each number beside the range expected at this profile, and beside the paper's.
 
-A number out of range says LOOK, and why it may be. The colours and the JSON part are as in checks.py.
+A number out of range says LOOK, and why it may be. The JSON part is as in checks.py.
 """
 
 import html
 from dataclasses import asdict, dataclass
 
-from .checks import AMBER, in_notebook, number, show, strip
+from ..widgets.notebook import AMBER, in_notebook, number, show, strip
+from .settings import chosen
 
 CARD_MIME = "application/vnd.fit3d.card+json"
-
-profile = "quick"  # set by course.setup(); the range a card compares with unless told otherwise
 
 
 @dataclass
@@ -125,10 +124,10 @@ def card(title: str, rows: list, profile: str | None = None) -> Card:
         rows: :class:`Row` objects, or dicts with a Row's fields.
         profile: "quick" or "full", whose range is compared; by default the one :func:`setup` chose.
     """
-    chosen = profile or globals()["profile"]
-    if chosen not in ("quick", "full"):
-        raise ValueError(f"profile is {chosen!r}; it must be 'quick' or 'full'")
-    made = Card(title, [r if isinstance(r, Row) else Row(**_plain(r)) for r in rows], chosen)
+    profile = profile or chosen.profile
+    if profile not in ("quick", "full"):
+        raise ValueError(f"profile is {profile!r}; it must be 'quick' or 'full'")
+    made = Card(title, [r if isinstance(r, Row) else Row(**_plain(r)) for r in rows], profile)
     for row in made.rows:
         row.value, row.spread = _scalar(row.value), _scalar(row.spread)
     made.show()

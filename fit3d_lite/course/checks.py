@@ -1,8 +1,7 @@
 """Visible checks, exercises and guesses: what a notebook says about its own results.
 
 Each shows HTML in a notebook, with a plain-text twin for terminals and screen readers, and a small JSON part
-(``application/vnd.fit3d.check+json``) from which the gallery counts checks. Colours are translucent over the page's
-own background, so they read in light and dark themes, and a symbol and a word say what a colour says.
+(``application/vnd.fit3d.check+json``) from which the gallery counts checks. A symbol and a word say what a color says.
 """
 
 import html
@@ -11,51 +10,10 @@ from dataclasses import dataclass
 
 import torch
 
+from ..widgets.notebook import AMBER, BLUE, GREEN, RED, number, show, strip
+from .settings import chosen
+
 CHECK_MIME = "application/vnd.fit3d.check+json"
-GREEN, RED, AMBER, BLUE = "34,160,90", "214,69,65", "222,142,20", "70,130,220"
-
-
-def in_notebook() -> bool:
-    """True in a Jupyter or Colab kernel, False in a terminal or a script."""
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return False
-    return hasattr(get_ipython(), "kernel")
-
-
-def show(text: str, markup: str, mime: str | None = None, payload: dict | None = None) -> None:
-    """Display ``markup`` with ``text`` as its twin in a notebook; print ``text`` elsewhere."""
-    if not in_notebook():
-        print(text)
-        return
-    from IPython.display import display
-
-    bundle = {"text/plain": text, "text/html": markup}
-    if mime:
-        bundle[mime] = payload
-    display(bundle, raw=True)
-
-
-def number(value) -> str:
-    """A number as a reader wants it: three figures, whole numbers whole."""
-    if isinstance(value, bool | str):
-        return str(value)
-    if isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) < 1e6):
-        return f"{int(value):,}"
-    size = abs(float(value))
-    return f"{float(value):.3g}" if size >= 100 or size < 0.1 else f"{float(value):.3f}"
-
-
-def strip(rgb: str, content: str) -> str:
-    """One line of markup with a coloured edge; ``content`` is HTML, escaped by the caller."""
-    style = f"border-left:4px solid rgb({rgb});background:rgba({rgb},.13);padding:.35em .8em;margin:.2em 0"
-    return f'<div style="{style};max-width:62em">{content}</div>'
-
-
-# Whether a check that fails stops the notebook. setup() turns it off in the full profile: what the lessons expect was
-# measured in the quick one, and at full size a line in red is worth more than a notebook that stops after half an hour.
-strict = True
 
 
 def check(ok, what: str, hint: str) -> None:
@@ -68,15 +26,15 @@ def check(ok, what: str, hint: str) -> None:
         hint: the likely mistake: "your transmittance grows along the ray: the order is back to front".
 
     Raises:
-        AssertionError: when not ok and ``strict``; its message is the hint.
+        AssertionError: when not ok, in the quick profile; its message is the hint.
         ValueError: when ``ok`` has more than one element.
     """
     shape = tuple(getattr(ok, "shape", ()))
     if math.prod(shape) != 1:
         raise ValueError(f"check needs one yes or no and got shape {shape}; use .all() or check_close")
     passed = bool(ok)
-    _show_check(passed, what, hint if strict else f"{hint} (or it is otherwise at full size, which is not measured yet)")
-    if not passed and strict:
+    _show_check(passed, what, hint if chosen.strict else f"{hint} (or it is otherwise at full size, which is not measured yet)")
+    if not passed and chosen.strict:
         raise AssertionError(hint)
 
 

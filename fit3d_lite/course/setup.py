@@ -14,8 +14,9 @@ import torch
 from ..base import artifacts
 from ..base.machine import best_dtype, cache_folder, on_colab, quiet_sparse
 from ..splatting import backend
-from . import cards, checks
-from .checks import in_notebook, show
+from ..viz.palette import COLORS
+from ..widgets.notebook import in_notebook, show
+from .settings import chosen
 
 PROFILES = {
     "quick": "embedded rooms, tiny ViT, few steps: seconds on a CPU. All of it: setup('full') or FIT3D_PROFILE=full",
@@ -76,7 +77,7 @@ def setup(profile: str | None = None, seed: int = 0) -> Run:
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     run = Run(device, best_dtype(device), profile, cache, seed)
-    cards.profile, checks.strict = profile, profile == "quick"
+    chosen.profile = profile
     _show_setup(run, source)
     return run
 
@@ -111,19 +112,15 @@ def _version(package: str) -> str:
         return "missing"
 
 
-# Okabe and Ito's colours, told apart with any colour vision; yellow is last, being faint on white.
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442"]
-
-
 def figure_style() -> None:
-    """Figures on white (they read in a dark theme too), in colour-blind-safe colours, as JPEG to stay small."""
+    """Figures on white (they read in a dark theme too), in color-blind-safe colors, as JPEG to stay small."""
     import matplotlib
     from cycler import cycler
 
     matplotlib.rcParams.update({
         "figure.facecolor": "white", "savefig.facecolor": "white", "axes.facecolor": "white",
         "figure.dpi": 96, "savefig.dpi": 96, "figure.constrained_layout.use": True,
-        "axes.prop_cycle": cycler(color=COLOURS), "image.cmap": "viridis", "image.interpolation": "nearest",
+        "axes.prop_cycle": cycler(color=COLORS), "image.cmap": "viridis", "image.interpolation": "nearest",
         "axes.spines.top": False, "axes.spines.right": False, "axes.grid": False,
         "font.size": 10, "axes.titlesize": 10, "lines.linewidth": 1.8, "legend.frameon": False,
     })  # fmt: skip
@@ -133,8 +130,8 @@ def figure_style() -> None:
     from matplotlib_inline.backend_inline import set_matplotlib_formats
     from matplotlib_inline.config import InlineBackend
 
-    # Full chroma resolution: the default halves it, which blurs coloured lines on white.
+    # Full chroma resolution: the default halves it, which blurs colored lines on white.
     options = {"bbox_inches": "tight", "facecolor": "white", "pil_kwargs": {"quality": 88, "subsampling": 0}}
-    settings = InlineBackend.instance(parent=get_ipython())
-    settings.figure_formats, settings.print_figure_kwargs = {"jpeg"}, options  # for a backend that starts later
+    inline = InlineBackend.instance(parent=get_ipython())
+    inline.figure_formats, inline.print_figure_kwargs = {"jpeg"}, options  # for a backend that starts later
     set_matplotlib_formats("jpeg")  # for the one that runs already

@@ -1,68 +1,16 @@
 """Click a pixel, see which depths the head considers there: bars drawn in the page itself, as click.py does.
 
-The page gets the probabilities of every patch, in groups of neighbouring bins and as bytes: 24×24 patches with 64 groups
+The page gets the probabilities of every patch, in groups of neighboring bins and as bytes: 24×24 patches with 64 groups
 are 37 kB.
 """
-
-import base64
-import html
-import json
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..widgets.slider import as_picture, jpeg_uri
-from .click import ClickMap
+from ..widgets.click import ClickMap, photo
 
 __all__ = ["click_distribution"]
-
-SCRIPT = """
-document.querySelectorAll('.f3d-bins:not([data-on])').forEach(box => {
-  box.dataset.on = 1;
-  const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
-  const {h, w, groups, edges, row, col} = JSON.parse(box.dataset.shape);
-  const codes = bytes(box.dataset.codes), [mean, truth] = JSON.parse(box.dataset.depths);
-  const photo = box.querySelector('img'), said = box.querySelector('output'), chart = box.querySelector('canvas');
-  const spot = document.createElement('div');
-  spot.style = 'position:absolute;border:2px solid #fff;outline:2px solid #000;pointer-events:none;box-sizing:border-box';
-  spot.style.width = 100 / w + '%'; spot.style.height = 100 / h + '%';
-  photo.parentElement.append(spot);
-  const draw = (r, c) => {
-    spot.style.left = 100 * c / w + '%'; spot.style.top = 100 * r / h + '%';
-    const at = r * w + c, pen = chart.getContext('2d'), W = chart.width, H = chart.height - 22;
-    const x = depth => (depth - edges[0]) / (edges[groups] - edges[0]) * W;
-    pen.fillStyle = '#fff'; pen.fillRect(0, 0, W, chart.height);
-    let top = 1;
-    for (let g = 0; g < groups; g++) top = Math.max(top, codes[at * groups + g]);
-    pen.fillStyle = '#56B4E9';
-    for (let g = 0; g < groups; g++) {
-      const high = H * 0.9 * codes[at * groups + g] / top;
-      pen.fillRect(x(edges[g]) + 0.5, H - high, x(edges[g + 1]) - x(edges[g]) - 1, high);
-    }
-    const line = (depth, colour, dash) => {
-      if (depth <= 0) return;
-      pen.strokeStyle = colour; pen.lineWidth = 2.5; pen.setLineDash(dash); pen.beginPath();
-      pen.moveTo(x(depth), 0); pen.lineTo(x(depth), H); pen.stroke();
-    };
-    line(mean[at], '#D55E00', []); line(truth[at], '#000', [7, 4]);
-    pen.fillStyle = '#000'; pen.font = '13px system-ui, sans-serif'; pen.textAlign = 'center';
-    const whole = Math.floor(edges[groups]), step = Math.max(1, Math.round(whole / 6));
-    for (let m = Math.ceil(edges[0]); m <= whole; m += step)
-      pen.fillText(m + ' m', Math.min(W - 16, Math.max(14, x(m))), H + 17);
-    const known = truth[at] > 0 ? truth[at].toFixed(2) + ' m' : 'unknown';
-    said.textContent = `row ${r}, col ${c}: mean ${mean[at].toFixed(2)} m (orange), truth ${known} (dashed)`;
-  };
-  photo.onclick = event => {
-    const at = photo.getBoundingClientRect();
-    const cell = (x, n) => Math.min(n - 1, Math.max(0, Math.floor(x * n)));
-    draw(cell((event.clientY - at.top) / at.height, h), cell((event.clientX - at.left) / at.width, w));
-  };
-  box.querySelector('.f3d-bar').style.display = 'block';
-  chart.style.display = 'block';
-  draw(row, col);
-});
-"""
 
 
 def click_distribution(
@@ -112,24 +60,15 @@ def click_distribution(
     worst = (codes / 255 - bars).abs().max().item()
     shape = dict(h=h, w=w, groups=groups, edges=[round(e, 4) for e in edges.tolist()], row=at[0], col=at[1])
     depths = [[round(v, 3) for v in values.flatten().tolist()] for values in (mean, middle)]
-    data = {
-        "shape": html.escape(json.dumps(shape), True),
-        "depths": html.escape(json.dumps(depths), True),
-        "codes": base64.b64encode(codes.numpy().tobytes()).decode(),
-    }
-    attributes = " ".join(f'data-{key}="{value}"' for key, value in data.items())
-    photo = (
-        f'<div style="position:relative;flex:0 1 {width}px;align-self:flex-start">'
-        f'<img src="{jpeg_uri(as_picture(image.detach().movedim(0, -1)))}" alt="the photo, to be clicked" '
-        f'style="width:100%;display:block;margin:0;cursor:crosshair"></div>'
+    chart_style = "display:none;flex:0 1 420px;min-width:0;align-self:flex-start;height:auto"
+    body = (
+        '<div style="display:flex;flex-wrap:wrap;gap:.8em">'
+        f"{photo(image, 'the photo, to be clicked', f'flex:0 1 {width}px;align-self:flex-start')}"
+        f'<canvas width="420" height="260" style="{chart_style}"></canvas></div>'
     )
-    bar = '<div class="f3d-bar" style="display:none;margin:.3em 0"><b>Click the photo.</b> <output></output></div>'
-    style = "display:none;flex:0 1 420px;min-width:0;align-self:flex-start;height:auto"
-    chart = f'<canvas width="420" height="260" style="{style}"></canvas>'
-    box = f'<div class="f3d-bins" style="color:inherit;font-family:system-ui,sans-serif" {attributes}>'
-    strip = f'<div style="display:flex;flex-wrap:wrap;gap:.8em">{photo}{chart}</div>'
+    controls = "<b>Click the photo.</b> <output></output>"
     text = f"a photo to click on, {h}×{w} patches, {groups} bars each; needs a browser. Largest error of a bar: {worst:.3f}"
-    return ClickMap(f"{box}{bar}{strip}</div><script>{SCRIPT}</script>", text, worst)
+    return ClickMap("bins", controls, body, text, worst, shape=shape, depths=depths, codes=codes)
 
 
 def _centres(depth: Tensor, h: int, w: int) -> Tensor:  # [H, W] -> [h, w]

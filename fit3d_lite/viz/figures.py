@@ -1,15 +1,15 @@
-"""Photos and maps side by side: figures on white, which read in light and dark themes, returned and never left open.
+"""Photos beside maps of features, depths, labels, errors and mistakes: figures on white, which read in light and dark themes.
 
-Every function returns a matplotlib Figure: the last line of a cell shows it, ``display(figure)`` any other line.
+Every function returns a matplotlib Figure, never left open: the last line of a cell shows it, ``display(figure)`` any other line.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .palette import IGNORE, MAPS, color_depth, color_labels, palette
+from .palette import IGNORE, MAPS, RIGHT, WRONG, color_depth, color_labels, color_mistakes, palette
 
-__all__ = ["compare", "show_depth", "show_images", "show_labels"]
+__all__ = ["compare", "show_depth", "show_error", "show_images", "show_labels", "show_mistakes"]
 
 WIDTH = 8.6  # inches of a full figure: 830 pixels, which fit the text width of a notebook
 
@@ -53,23 +53,22 @@ def compare(
         raise ValueError(f"{len(titles)} titles for {views} photos")
     if upsample not in ("nearest", "bilinear"):
         raise ValueError(f'upsample must be "nearest" or "bilinear", not {upsample!r}')
-
     if kind not in MAPS:
         raise ValueError(f"kind must be one of {', '.join(MAPS)}, not {kind!r}")
     panels = {photo: images.movedim(1, -1), **maps}
     down = views < len(panels)  # views are rows
     rows, cols = (views, len(panels)) if down else (len(panels), views)
-    numbers = any(m.ndim == 3 and m.is_floating_point() for m in maps.values())
+    numbers = [m for m in maps.values() if m.ndim == 3 and m.is_floating_point()]
+    if numbers and limits is None:
+        limits = min(m.min().item() for m in numbers), max(m.max().item() for m in numbers)
     figure, axes = _grid(rows, cols, height / width_px, width, bar=0.8 if numbers else 0.0)
-    limits = limits or _common_limits(maps)
     drawn = None
     for p, (name, values) in enumerate(panels.items()):
         for v in range(views):
             row, col = (v, p) if down else (p, v)
             ax = axes[row, col]
             smooth = "bilinear" if p == 0 else upsample  # a small photo enlarged to blocks would read as patches
-            shown = _draw(ax, values[v], height, width_px, smooth, limits, MAPS[kind])
-            drawn = shown if shown is not None else drawn
+            drawn = _draw(ax, values[v], height, width_px, smooth, limits, MAPS[kind]) or drawn
             _mark(ax, values[v].shape, height, width_px, [m[1:] for m in marks if m[0] == v], maps, v)
             if row == 0 and (down or titles):
                 ax.set_title(name if down else titles[v])
@@ -94,10 +93,9 @@ def show_images(
         raise ValueError(f"{len(titles)} titles for {len(images)} photos")
     columns = min(columns, len(images))
     figure, axes = _grid(-(-len(images) // columns), columns, images.shape[2] / images.shape[3], width)
-    for index, ax in enumerate(axes.flat):
-        if index >= len(images):
-            ax.set_visible(False)
-            continue
+    for ax in axes.flat[len(images) :]:
+        ax.set_visible(False)
+    for index, ax in enumerate(axes.flat[: len(images)]):
         ax.imshow(_array(images[index].movedim(0, -1)), interpolation="bilinear")
         if titles is not None:
             ax.set_title(titles[index])
@@ -136,13 +134,70 @@ def show_labels(
     if classes and present and present[-1] >= len(classes):
         raise ValueError(f"label {present[-1]} occurs, and there are names for {len(classes)} classes only")
     figure = compare(images, maps, titles, width=width)
+    colors = palette(present[-1] + 1).tolist() if present else []
+    _legend(figure, [(classes[n] if classes else str(n), colors[n]) for n in present])
+    return figure
+
+
+def show_error(
+    images: Tensor,  # [V, 3, H, W] in 0..1
+    errors: Tensor | dict[str, Tensor],  # [V, h, w] from 0 up, nan = not known; or several, by title
+    worst: float | None = None,
+    unit: str = "error",
+    titles: list[str] | None = None,
+    width: float = WIDTH,
+):
+    """Photos with maps of errors, black for none and bright for large, on one scale from 0.
+
+    Args:
+        worst: where the scale ends; by default 99 % of the known errors lie below.
+        unit: what the colour bar counts: "metres".
+
+    Raises:
+        ValueError: negative errors, none that is known, or as :func:`compare`.
+    """
+    maps = errors if isinstance(errors, dict) else {"error": errors}
+    known = torch.cat([m.detach().cpu().float().flatten() for m in maps.values()] or [torch.zeros(0)])
+    known = known[known.isfinite()]
+    if not len(known) or known.min() < 0:
+        said = f"the smallest is {known.min().item():.3g}: take .abs()" if len(known) else "none of them is known"
+        raise ValueError(f"errors must be numbers from 0 up, and {said}")
+    if worst is None:
+        worst = torch.quantile(known[:: max(1, len(known) // 1_000_000)], 0.99).item() or 1.0
+    return compare(images, maps, titles, limits=(0.0, worst), width=width, kind="error", unit=unit)
+
+
+def show_mistakes(
+    images: Tensor,  # [V, 3, H, W] in 0..1
+    guesses: Tensor | dict[str, Tensor],  # [V, h, w] whole numbers; or several, by title
+    truth: Tensor,  # [V, h, w] whole numbers, 255 = none
+    titles: list[str] | None = None,
+    width: float = WIDTH,
+):
+    """Photos with the places where a guess is wrong; the share of them stands in the title.
+
+    Raises:
+        ValueError: guesses and truth of different shapes, nothing to judge, or as :func:`compare`.
+    """
+    known = truth != IGNORE
+    if not known.any():
+        raise ValueError(f"there is nothing to judge: all {truth.numel()} pixels have the label {IGNORE} (none)")
+    maps = {}
+    for title, guess in (guesses if isinstance(guesses, dict) else {"mistakes": guesses}).items():
+        colors, wrong = color_mistakes(guess, truth), (guess != truth)[known].float().mean().item()
+        maps[f"{title}: {100 * wrong:.0f} % wrong"] = colors
+    figure = compare(images, maps, titles, width=width)
+    _legend(figure, [("wrong", WRONG), ("right", RIGHT)] + ([] if known.all() else [("no label", "white")]))
+    return figure
+
+
+def _legend(figure, entries: list) -> None:
+    """Names with their colors under a figure, which grows by them."""
     from matplotlib.patches import Patch
 
-    colors = palette(present[-1] + 1).tolist() if present else []
-    handles = [Patch(facecolor=colors[n], label=classes[n] if classes else str(n)) for n in present]
+    handles = [Patch(facecolor=color, edgecolor="0.7" if color == "white" else None, label=name) for name, color in entries]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles) or 1), fontsize=9, frameon=False)
     figure.set_figheight(figure.get_figheight() + 0.22 * -(-len(handles) // 8))
-    return figure
 
 
 def _grid(rows: int, cols: int, ratio: float, width: float, bar: float = 0.0):
@@ -183,13 +238,6 @@ def _mark(ax, shape, height: int, width: int, patches, maps: dict, view: int) ->
         corner, size = (col * width / w, row * height / h), (width / w, height / h)
         for color, line in (("black", 3.5), ("white", 1.5)):  # seen on any ground
             ax.add_patch(Rectangle(corner, *size, fill=False, edgecolor=color, linewidth=line))
-
-
-def _common_limits(maps) -> tuple[float, float]:
-    numbers = [m for m in maps.values() if m.ndim == 3 and m.is_floating_point()]
-    if not numbers:
-        return 0.0, 1.0
-    return min(m.min().item() for m in numbers), max(m.max().item() for m in numbers)
 
 
 def _check_photos(images) -> None:

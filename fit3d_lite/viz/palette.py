@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..course.setup import COLOURS
-
 __all__ = ["color_depth", "color_labels", "color_map", "color_mistakes", "color_position", "palette"]
 
+# Okabe and Ito's colors, told apart with any color vision; yellow is last, being faint on white.
+COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442"]
 IGNORE = 255  # the label of a pixel that belongs to no class
 # Colour vision deficiency as a matrix on linear RGB, severity 1.0: Machado, Oliveira, Fernandes 2009, table 1.
 VISIONS = np.array([
@@ -42,7 +42,7 @@ def seen(
 def _palette(n: int) -> np.ndarray:
     # Okabe and Ito's first (not their black, which reads as "nothing"); then, one by one, the colour that lies
     # farthest from all chosen so far for the eye that tells them apart worst.
-    start = [tuple(int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)) for c in COLOURS if c != "#000000"]
+    start = [tuple(int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)) for c in COLORS if c != "#000000"]
     steps = np.linspace(0, 1, 13)
     grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3)
     lightness = seen(grid)[0, :, 0]

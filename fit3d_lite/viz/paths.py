@@ -4,7 +4,7 @@ The values that are drawn are three numbers a Gaussian: its colours, or what fea
 colours. One view matrix draws them all:
 
     path = orbit(cloud.means)
-    fly(cloud, path, {"photo": cloud.colors, "features": colors})     # play it; save_gif or save_mp4 keep it
+    fly(cloud, path, {"photo": cloud.colors, "features": colors})     # play it
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..scenes.camera import Camera
+from ..scenes.space import axes_of, ball_around
 from ..splatting.gaussians import Gaussians
 from ..splatting.splat import NEAR, render
 from ..widgets.slider import Frames, frames_slider
@@ -172,22 +173,3 @@ def up_of(cameras: list[Camera]) -> Tensor:
     if up.norm() < 0.3:
         raise ValueError(f"the cameras do not agree on what is up (their mean has length {up.norm():.2f}): give it by hand")
     return up / up.norm()
-
-
-def ball_around(points: Tensor) -> tuple[Tensor, float]:
-    """Middle [3] and radius of the box that holds 2 to 98 % of the points along each axis."""
-    some = points.detach().cpu().double()[:: max(1, len(points) // 1_000_000)]
-    low, high = torch.quantile(some, torch.tensor([0.02, 0.98]).double(), dim=0)
-    return (low + high) / 2, ((high - low).norm() / 2).item()
-
-
-def axes_of(up) -> Tensor:
-    """[3, 3] rows: two directions along the ground, and up, all of length 1."""
-    up = torch.as_tensor(up, dtype=torch.float64)
-    if up.shape != (3,) or not up.isfinite().all() or up.norm() < 1e-9:
-        raise ValueError(f"up must be a direction of three numbers, not {up.tolist()}")
-    up = up / up.norm()
-    side = torch.eye(3, dtype=torch.float64)[(int(up.abs().argmax()) + 2) % 3]  # y where z is up: x comes first
-    first = torch.linalg.cross(side, up)
-    first = first / first.norm()
-    return torch.stack([first, torch.linalg.cross(up, first), up])

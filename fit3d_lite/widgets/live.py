@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from ..course.checks import in_notebook
+from .notebook import in_notebook
 
 
 class LivePlot:

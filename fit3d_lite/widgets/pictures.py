@@ -1,4 +1,4 @@
-"""A reader's own photo as a batch of one: upright, RGB, of a size that a ViT can take."""
+"""Pictures in and out: a reader's own photo as a tensor, and tensors and figures as pictures for a page."""
 
 import io
 from pathlib import Path
@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["load_image", "uploaded"]
+from .page import as_base64
+
+__all__ = ["as_picture", "jpeg_uri", "load_image", "picture_uri", "tile", "uploaded"]
 
 
 def load_image(
@@ -60,3 +62,58 @@ def uploaded(value) -> list[tuple[str, bytes]]:
     if isinstance(value, tuple | list) and all(isinstance(entry, dict) for entry in value):
         return [(entry["name"], bytes(entry["content"])) for entry in value]
     raise ValueError(f"a FileUpload's value is a dict or a tuple of dicts, not {type(value).__name__}")
+
+
+def tile(
+    rows: list,  # of lists of pictures [h, w, 3] in 0..1, all of one size
+    gap: int = 1,
+) -> Tensor:
+    """Pictures in rows and columns as one picture, with ``gap`` white pixels between them."""
+    sizes = {tuple(picture.shape) for row in rows for picture in row}
+    if len(sizes) != 1 or len({len(row) for row in rows}) != 1:
+        raise ValueError(f"tiles must have one size and fill the grid; sizes {sorted(sizes)}, rows {[len(r) for r in rows]}")
+    h, w, _ = sizes.pop()
+    whole = torch.ones(len(rows) * (h + gap) - gap, len(rows[0]) * (w + gap) - gap, 3)
+    for i, row in enumerate(rows):
+        for j, picture in enumerate(row):
+            whole[i * (h + gap) :, j * (w + gap) :][:h, :w] = picture
+    return whole
+
+
+def as_picture(frame):
+    """A PIL picture of an array [H, W, 3] in 0..1, of a figure, or of what is one already; tiny ones are enlarged.
+
+    Raises ValueError for other shapes and values.
+    """
+    from PIL import Image
+
+    if isinstance(frame, Image.Image):
+        return frame.convert("RGB")
+    if hasattr(frame, "savefig"):
+        out = io.BytesIO()
+        frame.savefig(out, format="png", dpi=96)
+        return Image.open(out).convert("RGB")
+    array = frame.detach().cpu().float().numpy() if isinstance(frame, Tensor) else np.asarray(frame)
+    if array.ndim != 3 or array.shape[-1] != 3 or array.min() < -0.01 or array.max() > 1.01:
+        span = f" from {array.min():.3g} to {array.max():.3g}" if array.size else ""
+        raise ValueError(f"a frame must be [H, W, 3] in 0..1, a PIL image or a figure, not {list(array.shape)}{span}")
+    picture = Image.fromarray((array.clip(0, 1) * 255 + 0.5).astype(np.uint8))
+    return picture.resize((8 * picture.width, 8 * picture.height), Image.NEAREST) if max(picture.size) < 128 else picture
+
+
+def jpeg_uri(picture, quality: int = 82) -> str:
+    """A PIL image as a data URI, JPEG in it."""
+    # Halved chroma would blur the edges of colors.
+    return "data:image/jpeg;base64," + _encoded(picture, "JPEG", quality=quality, subsampling=0)
+
+
+def picture_uri(picture, quality: int = 82) -> str:
+    """A PIL image as a data URI: JPEG, or PNG where that is smaller."""
+    lossless = "data:image/png;base64," + _encoded(picture, "PNG", optimize=True)
+    return min(jpeg_uri(picture, quality), lossless, key=len)
+
+
+def _encoded(picture, form: str, **options) -> str:
+    out = io.BytesIO()
+    picture.save(out, form, **options)
+    return as_base64(out.getvalue())

@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from fit3d_lite.base import artifacts
-from fit3d_lite.course import cards, checks
+from fit3d_lite.course import cards
 from fit3d_lite.course import setup as course
 from fit3d_lite.course.cards import Row, card
 from fit3d_lite.course.checks import check, check_close, exercise, predict, reveal
+from fit3d_lite.course.settings import chosen
+from fit3d_lite.widgets.notebook import number
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def test_profile_comes_from_argument_then_environment_then_device(monkeypatch):
     assert course.setup().profile == ("full" if torch.cuda.is_available() else "quick")
     monkeypatch.setenv("FIT3D_PROFILE", "full")
     assert course.setup().profile == "full"
-    assert cards.profile == "full"
+    assert chosen.profile == "full"
     assert course.setup("quick").profile == "quick"
     monkeypatch.setenv("FIT3D_PROFILE", "fast")
     with pytest.raises(ValueError, match="'fast' .*FIT3D_PROFILE.*'quick' or 'full'"):
@@ -305,6 +307,6 @@ def test_card_markup_escapes_and_fixes_no_ink(monkeypatch):
 
 
 def test_numbers_read_well():
-    assert [checks.number(x) for x in (36000, 0.25, 0.00123, 1234.5, True, "x")] == [
+    assert [number(x) for x in (36000, 0.25, 0.00123, 1234.5, True, "x")] == [
         "36,000", "0.250", "0.00123", "1.23e+03", "True", "x",
     ]  # fmt: skip

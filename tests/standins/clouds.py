@@ -48,3 +48,7 @@ CASES = {
     "opaque pile": dict(count=800, seed=3, size=(0.3, 0.6), spread=0.7),
     "sparse dots": dict(count=60, seed=4, size=(0.001, 0.01)),
 }
+
+
+def cube(n=400, seed=0):
+    return torch.rand(n, 3, generator=torch.Generator().manual_seed(seed)) * torch.tensor([4.0, 3.0, 2.0]) + 1

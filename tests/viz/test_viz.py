@@ -1,21 +1,16 @@
 """Pictures of features: what is compared shares one meaning of colours, and bad input is refused with its numbers."""
 
 import ast
-import base64
-import io
-import json
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from blobs import blobs, drawn, rotated
-from PIL import Image
 from torch.testing import assert_close
 
 from fit3d_lite import viz
-from fit3d_lite.viz.palette import seen
+from fit3d_lite.viz.palette import color_map, palette, seen
 
 # ---- PCA colours
 
@@ -170,18 +165,18 @@ def test_palette_is_told_apart_by_every_kind_of_colour_vision():
     import matplotlib
 
     # A difference of 2.3 in CIELAB is just noticeable side by side; matplotlib's tab20 falls to 1.2.
-    assert worst(viz.palette(24)) > 12 > 10 * worst(matplotlib.colormaps["tab20"].colors) - 1
-    assert torch.equal(viz.palette(24)[:10], viz.palette(10))
+    assert worst(palette(24)) > 12 > 10 * worst(matplotlib.colormaps["tab20"].colors) - 1
+    assert torch.equal(palette(24)[:10], palette(10))
     with pytest.raises(ValueError, match="palette of 65"):
-        viz.palette(65)
+        palette(65)
 
 
 def test_colours_of_labels_depths_and_numbers():
     labels = viz.color_labels(torch.tensor([[0, 3], [255, 0]]))
-    assert torch.equal(labels[0, 0], viz.palette(1)[0]) and labels[1, 0].tolist() == pytest.approx([0.85] * 3)
+    assert torch.equal(labels[0, 0], palette(1)[0]) and labels[1, 0].tolist() == pytest.approx([0.85] * 3)
     depth = viz.color_depth(torch.tensor([[0.0, 1.0], [2.0, 3.0]]))
     assert depth[0, 0].tolist() == pytest.approx([0.85] * 3) and depth[0, 1].sum() > depth[1, 1].sum()  # near is bright
-    assert torch.equal(viz.color_map(torch.tensor([[-5.0, 9.0]]), 0, 1), viz.color_map(torch.tensor([[0.0, 1.0]])))
+    assert torch.equal(color_map(torch.tensor([[-5.0, 9.0]]), 0, 1), color_map(torch.tensor([[0.0, 1.0]])))
     with pytest.raises(ValueError, match="none of 4 depths is known"):
         viz.color_depth(torch.zeros(2, 2))
 
@@ -219,91 +214,6 @@ def test_depth_and_labels_have_scale_and_legend():
     assert [text.get_text() for text in legend.get_texts()] == ["wall", "floor"]
     figure = viz.show_depth(images, torch.rand(2, 16, 16) + 1)
     assert figure.axes[-1].get_ylabel() == "metres" and drawn(figure).std() > 10
-
-
-# ---- pages without a kernel
-
-
-def test_slider_is_whole_and_asks_nothing_of_the_network():
-    figure = viz.show_images(torch.rand(2, 3, 16, 16))
-    frames = [torch.rand(12, 20, 3), np.zeros((12, 20, 3)), Image.new("L", (20, 12)), figure]
-    markup = viz.frames_slider(frames, ["a <b>", "c", "d", "e"], "blocks")._repr_html_()
-    assert "http" not in markup and "src=" in markup and "<b>" not in markup
-    uris = re.findall(r'src="data:image/(?:jpeg|png);base64,([^"]+)"', markup)
-    assert len(uris) == 4 and markup.count('type="range"') == 1 and 'max="3"' in markup
-    assert Image.open(io.BytesIO(base64.b64decode(uris[0]))).size == (160, 96)  # enlarged
-    # Without scripts every frame is seen and the bar, which would do nothing, is not.
-    before = markup.split("<script>")[0]
-    assert before.count("display:none") == 1 and 'class="f3d-bar" style="display:none' in before
-
-
-def test_tiles_keep_their_place_and_a_photo_stays_beside_the_frames():
-    red, blue = torch.tensor([1.0, 0, 0]).expand(2, 3, 3), torch.tensor([0, 0, 1.0]).expand(2, 3, 3)
-    whole = viz.tile([[red, blue], [blue, red]])
-    assert whole.shape == (5, 7, 3)
-    assert torch.equal(whole[3:, :3], blue) and whole[2].min() == whole[:, 3].min() == 1
-    markup = viz.frames_slider([whole, torch.rand(200, 200, 3)], ["a", "b"], beside=torch.rand(10, 7, 3))._repr_html_()
-    assert markup.count("data:image/png") == 1 and markup.count("data:image/jpeg") == 2  # whichever is smaller
-    with pytest.raises(ValueError, match=r"rows \[2, 1\]"):
-        viz.tile([[red, blue], [red]])
-
-
-def test_slider_refuses_what_it_cannot_show():
-    with pytest.raises(ValueError, match="2 frames with 1 labels"):
-        viz.frames_slider([torch.rand(4, 4, 3)] * 2, ["a"])
-    with pytest.raises(ValueError, match=r"\[4, 4, 3\] from 0 to 255"):
-        viz.frames_slider([255 * (torch.arange(48.0) / 47).reshape(4, 4, 3)], ["a"])
-
-
-def test_clicks_are_answered_in_the_page_with_the_true_cosine():
-    images, feats = torch.rand(2, 3, 48, 64), blobs(views=2, channels=40)
-    made = viz.click_similarity(images, feats, at=(1, 2, 3), dims=40)
-    markup = made._repr_html_()
-    assert "http" not in markup
-    shape = json.loads(re.search(r'data-shape="([^"]+)"', markup)[1].replace("&quot;", '"'))
-    assert shape == {"views": 2, "h": 6, "w": 8, "view": 1, "row": 2, "col": 3}
-    codes = np.frombuffer(base64.b64decode(re.search(r'data-codes="([^"]+)"', markup)[1]), np.int8)
-    codes = torch.from_numpy(codes.astype(np.float32)).reshape(2, 6, 8, 40).movedim(-1, 1)
-    # What the script computes; eight bits hold a cosine to about a hundredth.
-    assert_close(viz.similarity(codes, 1, 2, 3), viz.similarity(feats, 1, 2, 3), atol=0.02, rtol=0)
-    assert made.worst < 0.02 < viz.click_similarity(images, torch.randn(2, 400, 6, 8), dims=2).worst
-    with pytest.raises(ValueError, match=r"patch \(0, 6, 0\).*6×8"):
-        viz.click_similarity(images, feats, at=(0, 6, 0))
-
-
-# ---- a reader's photo
-
-
-def encoded(picture, **options):
-    out = io.BytesIO()
-    picture.save(out, **options)
-    return out.getvalue()
-
-
-def test_photos_come_upright_square_and_without_transparency(tmp_path):
-    turned = Image.new("RGB", (40, 20), "red")
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was held on its side
-    assert viz.load_image(encoded(turned, format="JPEG", exif=exif)).shape == (1, 3, 40, 20)
-    clear = viz.load_image(encoded(Image.new("RGBA", (8, 8), (0, 0, 0, 0)), format="PNG"))
-    assert_close(clear, torch.ones(1, 3, 8, 8))
-    path = tmp_path / "a.png"
-    turned.save(path)
-    assert viz.load_image(path, 16).shape == (1, 3, 16, 16)
-    assert viz.load_image(path, (10, 30)).shape == (1, 3, 10, 30)
-    with pytest.raises(ValueError, match="save it as JPEG or PNG"):
-        viz.load_image(b"not a picture")
-    with pytest.raises(FileNotFoundError, match="missing.jpg"):
-        viz.load_image(tmp_path / "missing.jpg")
-
-
-def test_uploads_are_read_in_both_layouts_of_ipywidgets():
-    seven = {"a.png": {"metadata": {"name": "a.png"}, "content": b"123"}}
-    eight = ({"name": "a.png", "type": "image/png", "content": memoryview(b"123")},)
-    assert viz.uploaded(seven) == viz.uploaded(eight) == [("a.png", b"123")]
-    assert viz.uploaded(()) == viz.uploaded({}) == []
-    with pytest.raises(ValueError, match="not int"):
-        viz.uploaded(3)
 
 
 def test_importing_viz_loads_no_plotting_library():

@@ -10,6 +10,7 @@ from blobs import blobs, rotated
 from torch.testing import assert_close
 
 from fit3d_lite import viz
+from fit3d_lite.viz.foreground import otsu
 
 # ---- one basis for several scenes, for a part of the patches, for later directions
 
@@ -103,7 +104,7 @@ def test_otsu_is_the_best_of_all_cuts():
 
     every = values.sort().values
     best = min(within((a + b) / 2) for a, b in zip(every[:-1], every[1:], strict=True) if b > a)
-    assert within(viz.otsu(values)) == pytest.approx(best.item())
+    assert within(otsu(values)) == pytest.approx(best.item())
 
 
 def test_a_split_that_cannot_be_is_refused():

@@ -1,4 +1,4 @@
-"""The clickable depth distribution: what the page carries is what the head said."""
+"""Photos to click on: what the page carries are the true cosines, and what the head said."""
 
 import base64
 import html
@@ -8,7 +8,10 @@ import re
 import numpy as np
 import pytest
 import torch
+from blobs import blobs, rotated
+from torch.testing import assert_close
 
+from fit3d_lite import viz
 from fit3d_lite.viz.click_bins import click_distribution
 
 BINS = torch.linspace(0.5, 8.5, 40)
@@ -53,3 +56,30 @@ def test_what_cannot_be_drawn_is_refused():
         click_distribution(image, probabilities * 3, BINS)
     with pytest.raises(ValueError, match=r"patch \(24, 0\) lies outside the grid of 24×24"):
         click_distribution(image, probabilities, BINS, at=(24, 0))
+
+
+def test_clicks_are_answered_in_the_page_with_the_true_cosine():
+    images, feats = torch.rand(2, 3, 48, 64), blobs(views=2, channels=40)
+    made = viz.click_similarity(images, feats, at=(1, 2, 3), dims=40)
+    markup = made._repr_html_()
+    assert "http" not in markup
+    shape = json.loads(re.search(r'data-shape="([^"]+)"', markup)[1].replace("&quot;", '"'))
+    assert shape == {"views": 2, "h": 6, "w": 8, "view": 1, "row": 2, "col": 3}
+    codes = np.frombuffer(base64.b64decode(re.search(r'data-codes="([^"]+)"', markup)[1]), np.int8)
+    codes = torch.from_numpy(codes.astype(np.float32)).reshape(2, 6, 8, 40).movedim(-1, 1)
+    # What the script computes; eight bits hold a cosine to about a hundredth.
+    assert_close(viz.similarity(codes, 1, 2, 3), viz.similarity(feats, 1, 2, 3), atol=0.02, rtol=0)
+    assert made.worst < 0.02 < viz.click_similarity(images, torch.randn(2, 400, 6, 8), dims=2).worst
+    with pytest.raises(ValueError, match=r"patch \(0, 6, 0\).*6×8"):
+        viz.click_similarity(images, feats, at=(0, 6, 0))
+
+
+def test_one_click_asks_every_model():
+    images, feats = torch.rand(2, 3, 48, 64), blobs(views=2)
+    made = viz.click_similarity(images, {"original": feats, "other <i>": rotated(feats)[:, :7]}, at=(1, 2, 3))
+    markup = made._repr_html_()
+    assert markup.count('class="f3d-model"') == 2 and markup.count("data:image/jpeg") == 4 and "<i>" not in markup
+    codes = [np.frombuffer(base64.b64decode(c), np.int8) for c in re.findall(r'data-codes="([^"]+)"', markup)]
+    assert [len(c) for c in codes] == [96 * 12, 96 * 7]
+    with pytest.raises(ValueError, match="their grids are"):
+        viz.click_similarity(images, {"a": feats, "b": feats[..., :4]})

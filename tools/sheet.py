@@ -4,7 +4,7 @@ import io
 
 from torch import Tensor
 
-from .slider import as_picture
+from fit3d_lite.widgets.pictures import as_picture
 
 __all__ = ["Sheet", "contact_sheet"]
 
