@@ -1,16 +1,17 @@
-# make course | test | bench | bench-gpu | owner | notebooks-clean | clean. On a fresh machine each makes .venv first.
+# make course | test | bench | bench-gpu | figures | owner | notebooks-clean | clean. On a fresh machine each makes .venv first.
 SHELL := /bin/bash
 PYTHON ?= python3
 PY := .venv/bin/python
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 export FIT3D_PROFILE ?= $(if $(filter test,$(MAKECMDGOALS)),quick,)
 
-.PHONY: help setup course test lint unit notebooks bench bench-gpu owner notebooks-clean clean
+.PHONY: help setup course test lint unit notebooks bench bench-gpu figures owner notebooks-clean clean
 help:
 	@echo "make course   run every notebook, then open build/course/index.html"
 	@echo "make test     ruff, unit tests, every notebook in the quick profile"
 	@echo "make bench    run bench/bench_*.py (ONLY=name1,name2 for some)"
 	@echo "make bench-gpu   what needs a GPU: torch, Triton and gsplat side by side, lifting, fine-tuning, memory (BUILD=1 builds gsplat first)"
+	@echo "make figures  make the pictures of README and notebooks again (ONLY=hero,room for some)"
 	@echo "make owner    copy the GitHub owner/name from pyproject.toml into badges and links (OWNER=you/name sets it first)"
 	@echo "make notebooks-clean   strip outputs; renew badge and bootstrap cells"
 
@@ -51,6 +52,8 @@ bench: setup
 bench-gpu: setup
 	@$(PY) -m bench.gpu $(if $(BUILD),--build) $(if $(ONLY),--only $(ONLY))
 
+figures: setup
+	@$(PY) -m tools.figures $(ONLY)
 owner: setup
 	@$(PY) -m tools.owner $(OWNER)
 notebooks-clean: setup

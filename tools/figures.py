@@ -1,8 +1,9 @@
-"""The pictures at the top of notebooks and README, made by the package itself.
+"""Every picture that README, notebooks and docs show, made by the package itself.
 
-    python -m tools.figures hero_01      # needs the office capture: downloaded, or FIT3D_OFFICE=/its/folder
+    python -m tools.figures              # all of them: some minutes on a CPU; the same as `make figures`
+    python -m tools.figures hero room    # these
 
-Each writes assets/<name>.jpg.
+Each writes assets/<name>.jpg, from what the repository and its dependencies contain: no download, no file of one's own.
 """
 
 from __future__ import annotations
@@ -11,26 +12,96 @@ import io
 import sys
 from dataclasses import replace
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
+from torch import Tensor
 
 import fit3d_lite as f3d
-from fit3d_lite.viz.palette import color_map, color_mistakes, palette
+from fit3d_lite.viz.palette import color_depth, color_labels, color_map, color_mistakes, palette
 
 from .bootstrap import ROOT
 
 GAP = 6  # white pixels between panels
 
 
-def strip(panels: list[torch.Tensor]) -> Image.Image:  # each [H, W, 3] in 0..1
+def strip(panels: list[Tensor]) -> Tensor:  # each [H, W, 3] in 0..1 -> [H, all, 3]
     """Panels of one height side by side."""
     gap = torch.ones(panels[0].shape[0], GAP, 3)
-    parts = [part for panel in panels for part in (panel.cpu().clamp(0, 1), gap)][:-1]
-    return Image.fromarray((torch.cat(parts, 1) * 255).round().byte().numpy())
+    return torch.cat([part for panel in panels for part in (panel.cpu().clamp(0, 1), gap)][:-1], 1)
 
 
-def hero_00() -> Image.Image:
-    """Two photos of one room; beside each the patch features as colours, as clusters, as similarity to one patch."""
+def stack(rows: list[Tensor]) -> Tensor:
+    """Strips of one width, one under the other."""
+    return strip([row.transpose(0, 1) for row in rows]).transpose(0, 1)
+
+
+def enlarged(panel: Tensor, height: int, width: int, mode: str = "nearest") -> Tensor:  # [h, w, 3] -> [height, width, 3]
+    """Nearest keeps patches square; "bilinear" is for photos."""
+    smooth = {"antialias": True} if mode == "bilinear" else {}
+    return F.interpolate(panel.permute(2, 0, 1)[None], (height, width), mode=mode, **smooth)[0].permute(1, 2, 0)
+
+
+def drawn(figure, dpi: int = 110) -> Tensor:  # a matplotlib figure -> [H, W, 3]
+    figure.savefig(buffer := io.BytesIO(), dpi=dpi)
+    return torch.tensor(np.asarray(Image.open(buffer).convert("RGB"))) / 255
+
+
+def stereo() -> tuple[f3d.Scene, f3d.Scene]:
+    """A real stereo pair: the left photo with measured depth, and the right photo. 368×248 pixels.
+
+    "Motorcycle" of Middlebury 2014 (Scharstein et al., GCPR 2014), which scikit-image carries. A point z metres away lies
+    further right in the left photo by f·b/z less the distance of the two principal points.
+    """
+    from skimage.data import stereo_motorcycle
+
+    left, right, disparity = stereo_motorcycle()
+    f, cx, cy, apart, baseline = 994.978, 311.193, 254.877, 31.086, 0.193001  # pixels, and metres: their calibration
+    depth = (f * baseline / (torch.tensor(disparity) + apart)).nan_to_num(0)[None]  # not measured: 0, as everywhere
+    shift = torch.eye(4)
+    shift[0, 3] = -baseline
+    scenes = []
+    for photo, known, pose, x in ((left, depth, torch.eye(4), cx), (right, None, shift, cx + apart)):
+        camera = f3d.Camera(torch.tensor([[f, 0, x], [0, f, cy], [0, 0, 1]]), pose, photo.shape[1], photo.shape[0])
+        image = torch.tensor(photo).permute(2, 0, 1)[None] / 255
+        scenes.append(f3d.Scene(image, [camera], known).resized(368, 248))
+    return scenes[0], scenes[1]
+
+
+def hero_01() -> Tensor:
+    """A photo, the picture of its Gaussians from 19 cm further right, and the photo taken there, which they never saw."""
+    left, right = stereo()
+    cloud = f3d.Gaussians.from_depth(left, count=200_000)  # the least spacing: about one a pixel
+    there = f3d.render(cloud, right.cameras[0], background=torch.ones(3))[0]
+    return strip([left.images[0].permute(1, 2, 0), there, right.images[0].permute(1, 2, 0)])
+
+
+def hero() -> Tensor:
+    """Above hero_01, and below the same for features: of the left photo, rendered on the right, of the right photo."""
+    left, right = stereo()
+    feats = f3d.load_vit("tiny").extract(torch.cat([left.images, right.images]))
+    lifted = f3d.lift(f3d.Gaussians.from_depth(left, count=200_000), left.cameras, feats[:1])
+    rendered, mask = lifted.render(right.cameras[0], *(2 * side for side in feats.shape[-2:]))
+    basis = f3d.viz.pca_basis(feats)
+    there = torch.where(mask[..., None], basis.colors(rendered[None])[0], 1.0)
+    own = basis.colors(feats)
+    photos = hero_01()
+    return stack([photos, strip([enlarged(panel, 248, 368) for panel in (own[0], there, own[1])])])
+
+
+def room() -> Tensor:
+    """Procedural rooms of eight seeds; in the last row two photos, a depth map and a label map of one of them."""
+    shown = {16: 0, 15: 1, 17: 1, 18: 2, 19: 3, 7: 0, 10: 7, 12: 2}  # seed: view
+    photos = [f3d.room(seed, view + 1, 192)[view].image.permute(1, 2, 0) for seed, view in shown.items()]
+    one = f3d.room(16, 6, 192)[[1, 5]]
+    maps = color_depth(one.depths[1:])[0], color_labels(one.labels[1:])[0]
+    rows = photos[:4], photos[4:], [*one.images.permute(0, 2, 3, 1), *maps]
+    return stack([strip(row) for row in rows])
+
+
+def hero_00() -> Tensor:
+    """Two photos of one room; beside each the patch features as colors, as clusters, as similarity to one patch."""
     room, pair = f3d.room(3, 6, 192), [1, 2]
     feats = f3d.load_vit("tiny").extract(room.images)
     groups = f3d.viz.match_clusters(f3d.viz.kmeans(feats, 10), room.resized(*feats.shape[:-3:-1]).labels)
@@ -39,21 +110,10 @@ def hero_00() -> Image.Image:
         "clusters": groups[pair],
         "like the marked patch": color_map(f3d.viz.similarity(feats[pair], 0, 14, 12)),
     }
-    figure = f3d.viz.compare(room.images[pair], maps, marks=[(0, 14, 12)], width=9.2)
-    figure.savefig(buffer := io.BytesIO(), dpi=110)
-    return Image.open(buffer).convert("RGB")
+    return drawn(f3d.viz.compare(room.images[pair], maps, marks=[(0, 14, 12)], width=9.2))
 
 
-def hero_01() -> Image.Image:
-    """A held-out office photo: rendered from depth alone, rendered after fitting, and the photo."""
-    seen, unseen = f3d.captures.office(frames=slice(20, 32), size=(240, 360)).split(4)
-    start = f3d.Gaussians.from_depth(seen, count=30_000)
-    fitted = f3d.fit(start, seen, 400)
-    view = unseen[0]
-    return strip([f3d.render(c, view.camera)[0] for c in (start, fitted)] + [view.image.permute(1, 2, 0)])
-
-
-def hero_02() -> Image.Image:
+def hero_02() -> Tensor:
     """A held-out view of a room: the photo, the tiny ViT's features of it, and the features rendered from Gaussians."""
     room, held = f3d.room(0, 16, 192), f3d.room(0, 1, 192, split="holdout")
     vit = f3d.load_vit("tiny")
@@ -62,30 +122,27 @@ def hero_02() -> Image.Image:
     rendered, mask = f3d.lift(cloud, room.cameras, feats).render(held.cameras[0], 48, 48)
     basis = f3d.viz.pca_basis(torch.cat([feats, own]))
     lifted = torch.where(mask[..., None], basis.colors(rendered[None])[0], 0.5)
-    panels = [basis.colors(own)[0], lifted]
-    panels = [p.repeat_interleave(288 // len(p), 0).repeat_interleave(288 // len(p), 1) for p in panels]
-    photo = torch.nn.functional.interpolate(held.images, (288, 288), mode="bilinear", antialias=True)[0]
-    return strip([photo.permute(1, 2, 0), *panels])
+    panels = basis.colors(own)[0], lifted
+    photo = enlarged(held.images[0].permute(1, 2, 0), 288, 288, "bilinear")
+    return strip([photo, *(enlarged(panel, 288, 288) for panel in panels)])
 
 
-def hero_03() -> Image.Image:
+def hero_03() -> Tensor:
     """Two photos of a room that no step has seen: features before and after fine-tuning, and where they moved."""
     room, pair = f3d.room(0, 8, 192), [1, 4]
     before, after = (f3d.load_vit("tiny", w, device="cpu").extract(room.images) for w in ("original", "fit3d"))
     colors = f3d.viz.pca_colors({"before": before, "after": after})
-    moved = 1 - torch.nn.functional.cosine_similarity(before, after, dim=1)
+    moved = 1 - F.cosine_similarity(before, after, dim=1)
     maps = {k: v[pair] for k, v in ({**colors, "moved, 1 − cosine": moved}).items()}
-    figure = f3d.viz.compare(room.images[pair], maps, width=9.2)
-    figure.savefig(buffer := io.BytesIO(), dpi=110)
-    return Image.open(buffer).convert("RGB")
+    return drawn(f3d.viz.compare(room.images[pair], maps, width=9.2))
 
 
-def hero_06() -> Image.Image:
-    """A room without its ceiling, wearing its photos, the 3D-aware features as colours, and groups of these features."""
+def hero_06() -> Tensor:
+    """A room without its ceiling, wearing its photos, the 3D-aware features as colors, and groups of these features."""
     room, viz = f3d.room(3, 24, 192), f3d.viz
     feats = f3d.load_vit("tiny", "fit3d").extract(room.images)
     groups = viz.match_clusters(viz.kmeans(feats, 14), room.resized(*feats.shape[:-3:-1]).labels)
-    votes = torch.nn.functional.one_hot(groups).float()  # a group has no number between two, so lift votes
+    votes = F.one_hot(groups).float()  # a group has no number between two, so lift votes
     maps = torch.cat([viz.pca_colors(feats), votes], -1).movedim(-1, 1)
     cloud = f3d.Gaussians.from_depth(room, count=60_000)
     lifted = f3d.lift(cloud, room.cameras, maps)
@@ -97,15 +154,13 @@ def hero_06() -> Image.Image:
     return strip([f3d.render(cloud, camera, values, background=white, near=near)[0] for values in paints])
 
 
-def hero_07() -> Image.Image:
+def hero_07() -> Tensor:
     """A point of one photo, and how similar each patch of another photo is to it, by the original and the 3D-aware ViT."""
     from fit3d_lite.correspondence.click import show_match
 
     room = f3d.room(3, 12, 192)
     models = {"original": f3d.load_vit("tiny"), "3D-aware": f3d.load_vit("tiny", "fit3d")}
-    figure = show_match(room, 2, 6, {name: vit.extract(room.images) for name, vit in models.items()}, (15, 11))
-    figure.savefig(buffer := io.BytesIO(), dpi=110)
-    return Image.open(buffer).convert("RGB")
+    return drawn(show_match(room, 2, 6, {name: vit.extract(room.images) for name, vit in models.items()}, (15, 11)))
 
 
 def probed(probe, **options):
@@ -117,18 +172,16 @@ def probed(probe, **options):
     return result, [view for room in test for view in room]
 
 
-def hero_04() -> Image.Image:
+def hero_04() -> Tensor:
     """Photos of rooms that the head has never seen: true labels, labels read from frozen features, mistakes."""
     result, views = probed(f3d.probe_segmentation, steps=300)
     images, truth = (torch.stack([getattr(views[i], what) for i in (3, 20)]) for what in ("image", "label"))
     read = result.predict(images)
     maps = {"truth": truth, "read by one matrix": read, "mistakes": color_mistakes(read, truth)}
-    figure = f3d.viz.compare(images, maps, width=9.2)
-    figure.savefig(buffer := io.BytesIO(), dpi=100)
-    return Image.open(buffer).convert("RGB")
+    return drawn(f3d.viz.compare(images, maps, width=9.2), dpi=100)
 
 
-def hero_05() -> Image.Image:
+def hero_05() -> Tensor:
     """A photo, its true depth, the depth read from frozen features, and both depths seen from the side."""
     result, views = probed(f3d.probe_depth, steps=100)
     view = views[7]
@@ -139,9 +192,8 @@ def hero_05() -> Image.Image:
     swing[:3, 3] = ahead - swing[:3, :3] @ ahead
     aside = replace(view.camera, world_to_camera=swing @ view.camera.world_to_camera).scaled(240, 240)
     depths = torch.stack([view.depth, read])
-    panels = [view.image.permute(1, 2, 0), *f3d.viz.color_depth(depths)]
-    panels = [torch.nn.functional.interpolate(p.permute(2, 0, 1)[None], (240, 240), mode="bilinear")[0] for p in panels]
-    panels = [p.permute(1, 2, 0) for p in panels]
+    panels = [view.image.permute(1, 2, 0), *color_depth(depths)]
+    panels = [enlarged(p, 240, 240, "bilinear") for p in panels]
     for depth in depths:
         cloud = f3d.Gaussians.from_depth(f3d.Scene(view.image[None], [view.camera], depth[None]), count=20_000)
         panels.append(f3d.render(cloud, aside, background=torch.ones(3))[0])
@@ -149,20 +201,21 @@ def hero_05() -> Image.Image:
 
 
 FIGURES = {
-    "hero_00": hero_00, "hero_01": hero_01, "hero_02": hero_02, "hero_03": hero_03, "hero_04": hero_04, "hero_05":
-    hero_05, "hero_06": hero_06, "hero_07": hero_07,
+    f.__name__: f
+    for f in (hero, room, hero_00, hero_01, hero_02, hero_03, hero_04, hero_05, hero_06, hero_07)
 }  # fmt: skip
 
 
 def main(names: list[str]) -> int:
+    names = [n for listed in names for n in listed.split(",") if n]
     unknown = [n for n in names if n not in FIGURES]
-    if unknown or not names:
-        print(f"figures: name some of {', '.join(FIGURES)}; got {', '.join(names) or 'none'}")
+    if unknown:
+        print(f"figures: no {', '.join(unknown)}; there are {', '.join(FIGURES)}")
         return 2
-    for name in names:
+    for name in names or FIGURES:
         path = ROOT / "assets" / f"{name}.jpg"
-        FIGURES[name]().save(path, quality=88)
-        print(f"figures: {path.relative_to(ROOT)}, {path.stat().st_size / 1000:.0f} kB")
+        Image.fromarray((FIGURES[name]() * 255).round().byte().numpy()).save(path, quality=88)
+        print(f"figures: {path.relative_to(ROOT)}, {path.stat().st_size / 1000:.0f} kB", flush=True)
     return 0
 
 
