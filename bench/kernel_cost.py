@@ -68,15 +68,20 @@ def inner_loop(listing: str) -> tuple[int, int]:
 def triton_rows() -> list[list]:
     from triton_offline import DRAWING, compile_drawing
 
+    from fit3d_lite.splatting.gpu.triton_draw import MAX_BLOCK
+
     rows = []
-    for name in DRAWING:
+    blocks = {"blend_forward": (4, MAX_BLOCK), "blend_backward": (4, MAX_BLOCK)}  # a photo, and wide features
+    named = [(name, block) for name in DRAWING for block in blocks.get(name, (None,))]
+    for name, block in named:
         for capability in ((7, 5), (9, 0)):
-            made = compile_drawing(name, capability)
+            made = compile_drawing(name, capability, block or 1)
             with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
                 Path(file.name).write_bytes(made.asm["cubin"])
                 listing = subprocess.run([tool("nvdisasm"), "-c", file.name], capture_output=True, text=True, check=True)
             size, exponentials = inner_loop(listing.stdout)
-            rows.append([f"Triton, {name}", f"sm_{capability[0]}{capability[1]}", made.registers, made.spilled, made.shared,
+            what = f"Triton, {name}" + f", {block} channels" * bool(block)
+            rows.append([what, f"sm_{capability[0]}{capability[1]}", made.registers, made.spilled, made.shared,
                          f"{size / exponentials:.0f}"])  # fmt: skip
     return rows
 
@@ -95,17 +100,16 @@ def gsplat_rows(folder: Path) -> list[list]:
 
 def alphas() -> str:
     """How many alphas a picture has, if no pixel stopped early: list entries times pixels of a tile."""
-    from fit3d_lite.splatting.gpu import triton_draw as triton_splat
-    from fit3d_lite.splatting.gpu import triton_kernels
+    from fit3d_lite.splatting.gpu import triton_draw, triton_kernels
 
     body = []
     for count, size in ((10_000, 256), (100_000, 512), (500_000, 1024)):
         cam, c = camera(size), scene(count, torch.device("cpu"))
         flat = project(c, cam)
-        shape, found = ellipses(flat).float(), []
+        shape, order, found = ellipses(flat).float(), torch.arange(len(flat.index)), []
         for tile in (8, 16):
             triton_kernels.TILE = tile
-            found.append(sum(len(x.listed) for x in triton_splat.tile_lists(shape, flat.depths.float(), cam)) * tile**2)
+            found.append(sum(len(x.listed) for x in triton_draw.tile_lists(shape, order, cam)) * tile**2)
         triton_kernels.TILE = 8
         body.append([f"{count:,}", f"{size}²", *(f"{n / 1e6:.1f}" for n in found), f"{found[1] / found[0]:.1f}"])
     return table(["Gaussians", "picture", "million alphas, tiles of 8²", "of 16² (gsplat's)", "ratio"], body)

@@ -35,10 +35,12 @@ from .rooms import room
 from .scenes.scene import Camera, Scene, View
 from .splatting import backend
 from .splatting.backend import set_backend
-from .splatting.fit import fit, photo_psnr, psnr, ssim
+from .splatting.fitting import fit
 from .splatting.gaussians import Gaussians
 from .splatting.ply import load_ply, save_ply
-from .splatting.splat import project, render, view_matrix
+from .splatting.projection import project
+from .splatting.quality import photo_psnr, psnr, ssim
+from .splatting.splat import render, view_matrix
 
 __version__ = "0.1.0"
 

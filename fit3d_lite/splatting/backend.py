@@ -1,8 +1,9 @@
 """Which code draws: plain torch, Triton or gsplat. All three give the same numbers (tests/splatting/gpu/test_gpu_parity.py).
 
 * ``"torch"``: the reference, on every device and in every float type.
-* ``"triton"``: two kernels of our own (triton_splat.py); CUDA only. Triton comes with torch on Linux and compiles them
-  in seconds when they are first used.
+* ``"triton"``: four kernels of our own (gpu/triton_kernels.py): the blend forward and backward, and two that count and
+  write the entries of a view matrix; CUDA only. Triton comes with torch on Linux and compiles them in seconds when they
+  are first used.
 * ``"gsplat"``: the fast CUDA rasteriser, if its extension is built. Building takes a quarter of an hour on Colab, so
   nothing here ever starts it: ``f3d.build_gsplat()`` does, in the background.
 * ``"auto"``: on a GPU, gsplat when it is built, else Triton if it gives torch's numbers here (tried once, on a small

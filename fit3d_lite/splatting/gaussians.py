@@ -1,8 +1,8 @@
-"""Gaussians: the 3D scene as N coloured, soft ellipsoids.
+"""Gaussians: the 3D scene as N colored, soft ellipsoids.
 
-One dataclass holds the *activated* values (metres, opacities and colours in 0..1), so that what you read is what is
-drawn; the logarithms and logits that optimisers and .ply files use appear only where those are written and read
-(ply.py, photofit.py).
+One dataclass holds the *activated* values (metres, opacities and colors in 0..1), so that what you read is what is
+drawn; the logarithms and logits that optimizers and .ply files use appear only where those are written and read
+(ply.py, fitting.py).
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Gaussians:
         """Round Gaussians, each as wide as the mean distance to its three nearest neighbours (3DGS's start from
         COLMAP points).
 
-        Raises ValueError for fewer than two points, NaN, or colours outside 0..1.
+        Raises ValueError for fewer than two points, NaN, or colors outside 0..1.
         """
         points = torch.as_tensor(points).float()
         if points.ndim != 2 or points.shape[1] != 3 or len(points) < 2:
@@ -136,7 +136,7 @@ class Gaussians:
         opacity: float = 0.9,
         flatten: bool = True,
     ) -> Gaussians:
-        """One Gaussian per occupied voxel of what the depth maps saw, with the mean colour, place and normal of its
+        """One Gaussian per occupied voxel of what the depth maps saw, with the mean color, place and normal of its
         pixels.
 
         ``voxel`` fixes the resolution; when left out it is chosen so that at most ``count`` Gaussians result. With
@@ -187,7 +187,7 @@ def spacing(points: Tensor) -> Tensor:  # [N, 3] -> [N] metres
 
 
 def _surface(view) -> tuple[Tensor, Tensor, Tensor]:
-    """World points, unit normals and colours, [P, 3] each, of the pixels of one view that have a depth."""
+    """World points, unit normals and colors, [P, 3] each, of the pixels of one view that have a depth."""
     points = view.camera.unproject(view.depth)
     # Differences to the next pixel on either side; at a depth edge the shorter one lies on the surface.
     across, down = (_shorter_step(points, dim) for dim in (1, 0))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..scenes.camera import Camera
-from .blend import ALPHA_MIN
+from .projection import ALPHA_MIN
 
 MAX_PAIRS = 8_000_000  # listed at once on a CPU; larger pictures are done in bands of rows
 PAIR_BYTES = 256  # what a pair takes at most while it is listed, sorted, weighted and differentiated
@@ -24,7 +24,7 @@ PAIR_BYTES = 256  # what a pair takes at most while it is listed, sorted, weight
 class Pairs:
     """M (pixel, Gaussian) pairs of one band of rows, sorted by pixel and, within a pixel, from near to far."""
 
-    who: Tensor  # [M] int64, index into the ellipses
+    gaussian: Tensor  # [M] int64, row of the ellipses
     pixel: Tensor  # [M] int64, row * W + column
 
 
@@ -40,26 +40,32 @@ def list_pairs(
     camera: Camera,
     max_pairs: int | None = None,
 ) -> Iterator[Pairs]:
-    """Yield Pairs for one band of rows after another, each of at most ``max_pairs`` (or one row).
+    """Yield Pairs for one band of rows after another, each of about ``max_pairs`` at most (or one row).
 
     Two numbers come back from a GPU for a picture: how many rows and how many pairs there are.
     """
-    who, row, left, length = _spans(ellipses, camera)
+    gaussian, row, left, length = _spans(ellipses, camera)
     total = int(length.sum())
     if not total:
         return
-    max_pairs = max_pairs or pairs_that_fit(ellipses.device)
-    bands = [(slice(None), total)]
-    if total > max_pairs:
-        per_row = torch.zeros(camera.height, dtype=torch.int64, device=row.device).index_add_(0, row, length)
-        band = ((per_row.cumsum(0) - 1).clamp_min(0) // max_pairs)[row]
-        bands = [(chosen := torch.nonzero(band == b).squeeze(1), int(length[chosen].sum())) for b in band.unique()]
-    for chosen, count in bands:
+    for chosen, count in _bands(row, length, camera.height, total, max_pairs or pairs_that_fit(ellipses.device)):
         owner, step = expand(length[chosen], count)
         pixel = (row[chosen] * camera.width + left[chosen])[owner] + step
         # int32 keys: half the passes of a radix sort, and the fastest sort of a CPU too.
         pixel, order = pixel.int().sort(stable=True)
-        yield Pairs(who[chosen][owner[order]], pixel.long())
+        yield Pairs(gaussian[chosen][owner[order]], pixel.long())
+
+
+def _bands(row: Tensor, length: Tensor, height: int, total: int, most: int) -> Iterator[tuple[Tensor | slice, int]]:
+    """Spans of whole rows of pixels that have about ``most`` pairs together at most, and how many they have."""
+    if total <= most:
+        yield slice(None), total
+        return
+    per_row = torch.zeros(height, dtype=torch.int64, device=row.device).index_add_(0, row, length)
+    band = ((per_row.cumsum(0) - 1).clamp_min(0) // most)[row]
+    for number in band.unique():
+        chosen = torch.nonzero(band == number).squeeze(1)
+        yield chosen, int(length[chosen].sum())
 
 
 def _spans(ellipses: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -70,14 +76,15 @@ def _spans(ellipses: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor, Te
     top = (mean_v - half - 0.5).ceil().clamp(0, camera.height)
     bottom = (mean_v + half - 0.5).floor().clamp(-1, camera.height - 1)
     rows = (bottom - top + 1).clamp_min(0).long()
-    who, step = expand(rows, int(rows.sum()))
-    row = top[who].long() + step
-    dv = row + 0.5 - mean_v[who]
-    half = (reach[who] - (dv * inv_v[who]) ** 2).clamp_min(0).sqrt() / inv_u[who] + 1e-3  # a hair wider; alpha decides
-    middle = mean_u[who] + slope[who] * dv
+    gaussian, step = expand(rows, int(rows.sum()))
+    row = top.long()[gaussian] + step
+    mean_u, mean_v, slope, inv_v, inv_u, reach = (x[gaussian] for x in (mean_u, mean_v, slope, inv_v, inv_u, reach))
+    dv = row + 0.5 - mean_v
+    half = (reach - (dv * inv_v) ** 2).clamp_min(0).sqrt() / inv_u + 1e-3  # a hair wider; alpha decides
+    middle = mean_u + slope * dv
     left = (middle - half - 0.5).ceil().clamp(0, camera.width).long()
     right = (middle + half - 0.5).floor().clamp(-1, camera.width - 1).long()
-    return who, row, left, (right - left + 1).clamp_min(0)
+    return gaussian, row, left, (right - left + 1).clamp_min(0)
 
 
 def expand(counts: Tensor, total: int) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """Gaussians in the .ply layout of 3D Gaussian Splatting, which splat viewers open.
 
-The format holds the numbers that the original optimiser works on: logits of opacities, logarithms of scales, colours
+The format holds the numbers that the original optimizer works on: logits of opacities, logarithms of scales, colors
 as the constant spherical harmonic, all float32. We convert in float64 and round once. What is loaded is exactly what
 the file says, and saving it again gives the same values to the last bit; ``stored`` rounds a cloud to what a file
 can hold beforehand, and everything this package makes has been through it.
@@ -79,7 +79,7 @@ def save_ply(cloud: Gaussians, path: str | Path) -> Path:
 
 
 def load_ply(path: str | Path) -> Gaussians:
-    """Read a 3DGS .ply, from this package or any other. View-dependent colour (f_rest_*) is left out.
+    """Read a 3DGS .ply, from this package or any other. View-dependent color (f_rest_*) is left out.
 
     Raises FileNotFoundError, or ValueError when the file is not a .ply, is cut short or lacks a field of the 3DGS
     layout.

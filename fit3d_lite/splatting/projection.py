@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ..scenes.camera import Camera
-from .blend import ALPHA_MIN
 from .gaussians import Gaussians, rotation_matrices
 
+ALPHA_MIN = 1 / 255  # a fainter contribution would not change an 8-bit picture
 NEAR = 0.2  # metres; Gaussians nearer than this smear over the whole picture
 EPS2D = 0.3  # pixels²; added to each 2D covariance, so that no Gaussian is thinner than a pixel
 CLAMP = 0.3  # the Jacobian is taken at most this far (in half fields of view) outside the picture
@@ -53,7 +53,7 @@ def project(
     camera.check()
     dtype = dtype or geometry_dtype(cloud)
     pose, K = camera.world_to_camera.double(), camera.K.double()
-    # Seen from the camera, R (x − c), with the centre c in two numbers of that type: far from the origin R x + t would
+    # Seen from the camera, R (x − c), with the center c in two numbers of that type: far from the origin R x + t would
     # take the difference of two large numbers. c solves R c = −t, since R is orthogonal only to its own rounding.
     center = torch.linalg.solve(pose[:3, :3], -pose[:3, 3])
     coarse = center.to(dtype)
@@ -103,6 +103,12 @@ def ellipses(flat: Projected) -> Tensor:  # [K, 6]
     """
     _, uv, vv = flat.covariances.unbind(1)
     return torch.stack([*flat.means.unbind(1), uv / vv, vv.rsqrt(), flat.given_v.rsqrt(), flat.opacities], 1)
+
+
+def every_ellipse(flat: Projected, count: int) -> Tensor:  # [N, 6]
+    """:func:`ellipses` with a row for each of the cloud's N Gaussians; those that are not seen have zeros, so opacity 0."""
+    rows = ellipses(flat)
+    return rows.new_zeros(count, 6).index_copy(0, flat.index, rows)
 
 
 def check_near(near: float) -> None:

@@ -1,9 +1,9 @@
 """A view is a sparse matrix.
 
 With the Gaussians fixed, every pixel is a weighted sum over the Gaussians that its ray meets, and the weights do not
-depend on what is summed. ``view_matrix`` returns these weights as a sparse [H*W, N] matrix W, so that a photo is ``W
-@ colors``, a depth map ``W @ depths``, a feature map ``W @ features``, and the row sums of W are the opacity of each
-pixel.
+depend on what is summed. ``view_matrix`` returns these weights as a sparse [H*W, N] matrix W, so that a photo is
+``W @ colors``, a depth map ``W @ depths``, a feature map ``W @ features``, and the row sums of W are the opacity of
+each pixel.
 
 How W is made (3D Gaussian Splatting, Kerbl et al. 2023; constants equal to gsplat 1.5):
 
@@ -20,18 +20,15 @@ ways to the same numbers stand behind the same two functions, ``backend="triton"
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..base.machine import quiet_sparse
 from ..scenes.camera import Camera
 from . import backend as backends
-from .blend import Composite, PairWeights
+from .blend import Composite, PairWeights, row_starts
 from .gaussians import Gaussians
 from .pairs import list_pairs
-from .projection import NEAR, ellipses, project
-
-__all__ = ["NEAR", "project", "render", "view_matrix"]
+from .projection import NEAR, ellipses, every_ellipse, project
 
 
 def view_matrix(
@@ -46,18 +43,18 @@ def view_matrix(
     let through.
 
     Row sums are opacities in 0..1. The result is sparse CSR without gradient, for products of any width (the
-    transpose is ``W.t()``; torch has no ``W.T`` for CSR); with ``differentiable=True`` it is sparse COO and ``W @
-    values`` passes gradients to means, quats, scales and opacities too. ``backend``: see :mod:`fit3d_lite.splatting.backend`.
+    transpose is ``W.t()``; torch has no ``W.T`` for CSR); with ``differentiable=True`` it is sparse COO and
+    ``W @ values`` passes gradients to means, quats, scales and opacities too. ``backend``: see backend.py.
     Raises ValueError for a camera or a cloud that their ``check`` refuses, or a backend that cannot run here.
     """
     with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
-        weights, who, pixel = _all_weights(cloud, camera, near, backend)
+        weights, gaussian, pixel = _all_weights(cloud, camera, near, backend)
     shape = (camera.height * camera.width, len(cloud))
     quiet_sparse()
     if differentiable:
         # Not marked as coalesced: within a pixel the pairs stand in depth order, not in column order.
-        return torch.sparse_coo_tensor(torch.stack([pixel, who]), weights, shape)
-    return torch.sparse_csr_tensor(row_starts(pixel, shape[0]), who, weights, shape)
+        return torch.sparse_coo_tensor(torch.stack([pixel, gaussian]), weights, shape)
+    return torch.sparse_csr_tensor(row_starts(pixel, shape[0]), gaussian, weights, shape)
 
 
 def render(
@@ -72,8 +69,8 @@ def render(
     """``W @ values`` as a picture, and the opacity of each pixel. Differentiable in the Gaussians and in the values.
 
     To keep the gradient of values away from the geometry, as FiT3D does with features, pass ``cloud.detach()``.
-    ``backend``: see :mod:`fit3d_lite.splatting.backend`. Raises ValueError when ``values`` does not have one row per Gaussian,
-    and as :func:`view_matrix`.
+    ``backend``: see backend.py. Raises ValueError when ``values`` does not have one row per Gaussian, and as
+    :func:`view_matrix`.
     """
     values = cloud.colors if values is None else values
     if values.ndim != 2 or len(values) != len(cloud):
@@ -93,8 +90,8 @@ def _composite(cloud: Gaussians, camera: Camera, values: Tensor, near: float) ->
     pixels = camera.height * camera.width
     values = torch.cat([values, values.new_ones(len(cloud), 1)], 1)  # opacity is one more channel, of ones
     image = values.new_zeros(pixels, values.shape[1])
-    for weights, who, pixel in _bands(cloud, camera, near):
-        image = image + Composite.apply(weights, who, pixel, pixels, values)
+    for weights, gaussian, pixel in _bands(cloud, camera, near):
+        image = image + Composite.apply(weights, gaussian, pixel, pixels, values)
     image = image.reshape(camera.height, camera.width, -1)
     return image[..., :-1], image[..., -1]
 
@@ -105,8 +102,8 @@ def _bands(cloud: Gaussians, camera: Camera, near: float):
     exact = ellipses(flat)
     drawn = exact.to(cloud.means.dtype)
     for pairs in list_pairs(exact.detach(), camera):
-        weights, keep = PairWeights.apply(drawn, pairs.who, pairs.pixel, camera.width)
-        yield weights, flat.index[pairs.who[keep]], pairs.pixel[keep]
+        weights, keep = PairWeights.apply(drawn, pairs.gaussian, pairs.pixel, camera.width)
+        yield weights, flat.index[pairs.gaussian[keep]], pairs.pixel[keep]
 
 
 def _all_weights(cloud: Gaussians, camera: Camera, near: float, backend: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -116,22 +113,13 @@ def _all_weights(cloud: Gaussians, camera: Camera, near: float, backend: str) ->
     if chosen == "triton":
         return backends.module(chosen).weights(cloud, camera, near)
     if chosen == "gsplat":
-        flat = project(cloud, camera, near)
-        who, pixel = backends.module(chosen).pairs(cloud, camera, near)
-        # A Gaussian on the very edge of being seen may be listed and yet not projected: it gets a row of its own, of
-        # opacity 0.
-        place = torch.full((len(cloud),), len(flat.index), device=who.device)
-        place[flat.index] = torch.arange(len(flat.index), device=who.device)
-        drawn = F.pad(ellipses(flat).to(cloud.means.dtype), (0, 0, 0, 1))
-        weights, keep = PairWeights.apply(drawn, place[who], pixel, camera.width)
-        return weights, who[keep], pixel[keep]
+        # A row for every Gaussian: one on the very edge of being seen may be listed and yet not projected.
+        drawn = every_ellipse(project(cloud, camera, near), len(cloud)).to(cloud.means.dtype)
+        gaussian, pixel = backends.module(chosen).pairs(cloud, camera, near)
+        weights, keep = PairWeights.apply(drawn, gaussian, pixel, camera.width)
+        return weights, gaussian[keep], pixel[keep]
     bands = list(_bands(cloud, camera, near))
     if not bands:
         nothing = torch.zeros(0, dtype=torch.int64, device=cloud.means.device)
         return cloud.means.new_zeros(0), nothing, nothing
     return tuple(torch.cat(part) for part in zip(*bands, strict=True))
-
-
-def row_starts(pixel: Tensor, rows: int) -> Tensor:  # [M] sorted -> [rows + 1]
-    """Where each row of a CSR matrix begins."""
-    return torch.searchsorted(pixel, torch.arange(rows + 1, device=pixel.device))

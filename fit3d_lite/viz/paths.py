@@ -16,7 +16,8 @@ from torch import Tensor
 from ..scenes.camera import Camera
 from ..scenes.space import axes_of, ball_around
 from ..splatting.gaussians import Gaussians
-from ..splatting.splat import NEAR, render
+from ..splatting.projection import NEAR
+from ..splatting.splat import render
 from ..widgets.slider import Frames, frames_slider
 
 __all__ = ["between", "fly", "orbit", "under_roof", "up_of"]

@@ -207,23 +207,23 @@ def test_fit_is_repeatable_with_a_seed():
 
 
 def test_splitting_keeps_the_picture_nearly_the_same_and_dropping_removes_the_faint():
-    from fit3d_lite.splatting.densify import Split
-    from fit3d_lite.splatting.fit import _raw
+    from fit3d_lite.splatting.densify import Densifier
+    from fit3d_lite.splatting.fitting import _raw
 
     scene = painted_box(2)
     cloud = Gaussians.from_depth(scene, count=300)
     cloud.opacities[:20] = 0.001
     raw = _raw(cloud)
-    optimizers = {n: torch.optim.Adam([p], lr=0.0) for n, p in raw.items()}
+    optimizer = torch.optim.Adam([{"name": n, "params": [p]} for n, p in raw.items()], lr=0.0)
     sum(p.sum() for p in raw.values()).backward()
-    for optimizer in optimizers.values():
-        optimizer.step()
-    Split(len(cloud), 10_000, share=0.1, every=1, until=2).refine(raw, optimizers)
+    optimizer.step()
+    Densifier(len(cloud), share=0.1, max_count=10_000).refine(raw, optimizer)
     assert len(raw["means"]) == len(cloud) - 20 + math.ceil(0.1 * (len(cloud) - 20))
-    for name, optimizer in optimizers.items():
-        assert optimizer.param_groups[0]["params"][0] is raw[name]
-        state = optimizer.state[raw[name]]
-        assert state["exp_avg"].shape == raw[name].shape and state["step"] == 1
+    for group in optimizer.param_groups:
+        parameter = raw[group["name"]]
+        assert group["params"][0] is parameter
+        state = optimizer.state[parameter]
+        assert state["exp_avg"].shape == parameter.shape and state["step"] == 1
 
 
 def test_an_interrupted_fit_keeps_what_it_reached(monkeypatch, capsys):
@@ -237,7 +237,7 @@ def test_an_interrupted_fit_keeps_what_it_reached(monkeypatch, capsys):
             raise KeyboardInterrupt
         return render(*args, **kwargs)
 
-    monkeypatch.setattr("fit3d_lite.splatting.fit.render", stop_at_four)
+    monkeypatch.setattr("fit3d_lite.splatting.fitting.render", stop_at_four)
     reached = fit(start, scene, 50, progress=False)
     assert "Stopped after 3 of 50 steps" in capsys.readouterr().out
     assert not torch.equal(reached.means, start.means)

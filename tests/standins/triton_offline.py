@@ -43,23 +43,20 @@ def compile_for(
     return _worker().submit(_compile, *job).result()
 
 
-# The kernels that draw, by the module they stand in, and the types of their parameters that are no floats.
-DRAWING = {
-    "blend_forward": "triton_kernels", "blend_backward": "triton_kernels", "count_pairs": "triton_kernels",
-    "write_pairs": "triton_kernels", "narrow_forward": "triton_narrow", "narrow_backward": "triton_narrow",
-}  # fmt: skip
+# The kernels of triton_kernels.py that draw, and the types of their parameters that are no floats.
+DRAWING = ("blend_forward", "blend_backward", "count_pairs", "write_pairs")
 TYPES = {
     "listed": "*i32", "starts": "*i32", "last": "*i32", "counted": "*i32", "rows": "*i64", "columns": "*i64",
     "width": "i32", "height": "i32", "tiles_x": "i32", "first_row": "i32", "channels": "i32",
 }  # fmt: skip
 
 
-def compile_drawing(name: str, capability: tuple[int, int]) -> Compiled:
-    """One of DRAWING as triton_draw.py launches it: widest block, all gradients, one warp."""
-    from fit3d_lite.splatting.gpu.triton_draw import MAX_BLOCK
+def compile_drawing(name: str, capability: tuple[int, int], block: int) -> Compiled:
+    """One of DRAWING as triton_draw.py launches it: one warp, all gradients, ``block`` channels at once."""
+    from fit3d_lite.splatting.gpu import triton_kernels
 
-    fn = getattr(importlib.import_module(f"fit3d_lite.splatting.gpu.{DRAWING[name]}"), name)
-    constants = {"BLOCK": MAX_BLOCK, "GEOMETRY": True, "VALUES": True}
+    fn = getattr(triton_kernels, name)
+    constants = {"BLOCK": block, "GEOMETRY": True, "VALUES": True}
     constants = {k: v for k, v in constants.items() if k in fn.arg_names}
     types = {a: TYPES.get(a, "*fp32") for a in fn.arg_names if a not in constants}
     return compile_for(fn, types, constants, capability, num_warps=1)

@@ -1,14 +1,14 @@
-"""Drawing with Triton: the same picture, weights and gradients as torch's way, in a handful of kernels.
+"""Drawing with Triton: the same picture, weights and gradients as torch's way, in four kernels.
 
 Where torch's way lists every (pixel, Gaussian) pair, this lists (tile, Gaussian) pairs, some fifty times fewer, and
 lets each tile of 8 × 8 pixels go through its Gaussians by itself:
 
-1. project (triton_project.py): ellipses and depths of all Gaussians, one kernel.
-2. ``tile_lists``: the Gaussians of each tile from near to far; two sorts with short keys, in torch.
+1. project (projection.py), as torch's way does.
+2. ``tile_lists``: the Gaussians of each tile from near to far, by one sort with a short key, in torch.
 3. blend forward and backward (triton_kernels.py), or the weights themselves as the rows of W.
 
-The host waits once a picture, for the number of (tile, Gaussian) pairs. Sums of gradients come in whatever order the
-tiles end, so their last digits differ from run to run, as gsplat's do.
+The host waits twice a picture, for the number of Gaussians that are seen and of (tile, Gaussian) pairs. Sums of
+gradients come in whatever order the tiles end, so their last digits differ from run to run, as gsplat's do.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import os
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...scenes.camera import Camera
-from ..blend import ALPHA_MIN, PairWeights
+from ..blend import PairWeights
 from ..gaussians import Gaussians
 from ..pairs import expand
+from ..projection import ALPHA_MIN, every_ellipse, project
 
 MAX_BLOCK = 16  # channels that a tile adds up at once, in several passes; 32 would not fit a T4's registers (255 a thread)
 MAX_LISTED = 2**24  # (tile, Gaussian) pairs listed at once, about 1 GB while they are sorted; else in bands of tiles
@@ -61,24 +61,22 @@ class TileLists:
 
 
 def tile_lists(
-    ellipses: Tensor,  # [N, 6]; opacity 0 is not drawn
-    depths: Tensor,  # [N]
+    ellipses: Tensor,  # [N, 6]
+    order: Tensor,  # [K] int64: the Gaussians that are seen, from near to far
     camera: Camera,
     max_listed: int = MAX_LISTED,
 ) -> list[TileLists]:
     """Which Gaussians each tile has to go through, by the rectangle around what each draws (alpha ≥ 1/255)."""
     from .triton_kernels import TILE
 
-    mean_u, mean_v, slope, inv_v, inv_u, opacity = ellipses.unbind(1)
+    mean_u, mean_v, slope, inv_v, inv_u, opacity = ellipses[order].unbind(1)
     reach = (2 * (opacity / ALPHA_MIN).log()).clamp_min(0).sqrt()  # in standard deviations
     half_v = reach / inv_v
     half_u = reach * (inv_u**-2 + (slope / inv_v) ** 2).sqrt()
     tiles_x, tiles_y = -(-camera.width // TILE), -(-camera.height // TILE)
     left, right = _cells(mean_u, half_u, camera.width, TILE)
     top, bottom = _cells(mean_v, half_v, camera.height, TILE)
-    wide = torch.where(opacity > 0, (right - left + 1).clamp_min(0), 0)
-    order = depths.sort(stable=True).indices
-    wide, left, top, bottom = (x[order] for x in (wide, left, top, bottom))
+    wide = (right - left + 1).clamp_min(0)
 
     total = int((wide * (bottom - top + 1).clamp_min(0)).sum())
     bands = min(tiles_y, max(1, -(-total // max_listed)))
@@ -102,57 +100,47 @@ def tile_lists(
 
 
 def _cells(mean: Tensor, half: Tensor, size: int, cell: int) -> tuple[Tensor, Tensor]:
-    """First and last cell whose pixel centres lie within ``half`` of ``mean``; last < first where there is none."""
+    """First and last cell whose pixel centers lie within ``half`` of ``mean``; last < first where there is none."""
     low = (mean - half - 0.5).ceil().clamp(0, size).long()
     high = (mean + half - 0.5).floor().clamp(-1, size - 1).long()
     return torch.div(low, cell, rounding_mode="floor"), torch.where(high >= low, torch.div(high, cell, rounding_mode="floor"), -1)
 
 
 class Blend(torch.autograd.Function):
-    """(ellipses [N, 6], values [N, C ≥ 4], lists, camera) -> image [H*W, C], alpha [H*W]."""
+    """(ellipses [N, 6], values [N, C ≥ 1], lists, camera) -> image [H*W, C], alpha [H*W]."""
 
     @staticmethod
     def forward(ctx, ellipses, values, lists, camera):
         from .triton_kernels import blend_forward
-        from .triton_narrow import CHANNELS, narrow_forward
 
-        narrow = values.shape[1] == CHANNELS
         ellipses, values = ellipses.contiguous(), values.contiguous()
         pixels, channels = camera.height * camera.width, values.shape[1]
         image = values.new_empty(pixels, channels)
         passing = values.new_empty(pixels)
         last = torch.empty(pixels, dtype=torch.int32, device=values.device)
+        block, parts = _blocks(channels)
         with torch.cuda.device_of(values):  # a kernel starts on the current GPU, wherever its tensors are
             for one in lists:
-                scene = (ellipses, one.listed, one.starts, values, image, passing, last, *one.sizes(camera))
-                if narrow:
-                    narrow_forward[(one.tiles,)](*scene, num_warps=1)
-                else:
-                    block, parts = _blocks(channels)
-                    blend_forward[(one.tiles, parts)](*scene, channels, BLOCK=block, num_warps=1)
+                scene = (ellipses, one.listed, one.starts, values, image, passing, last)
+                blend_forward[(one.tiles, parts)](*scene, *one.sizes(camera), channels, BLOCK=block, num_warps=1)
         ctx.save_for_backward(ellipses, values, passing, last)
-        ctx.lists, ctx.camera, ctx.narrow = lists, camera, narrow
+        ctx.lists, ctx.camera = lists, camera
         return image, 1 - passing
 
     @staticmethod
     def backward(ctx, d_image, d_alpha):
         from .triton_kernels import blend_backward
-        from .triton_narrow import narrow_backward
 
         ellipses, values, passing, last = ctx.saved_tensors
         geometry, wanted = ctx.needs_input_grad[:2]
         d_ellipses, d_values = torch.zeros_like(ellipses), torch.zeros_like(values)
         arriving = (d_image.contiguous(), d_alpha.contiguous())
-        asked = {"GEOMETRY": geometry, "VALUES": wanted, "num_warps": 1}
+        block, parts = _blocks(values.shape[1])
+        asked = {"BLOCK": block, "GEOMETRY": geometry, "VALUES": wanted, "num_warps": 1}
         with torch.cuda.device_of(values):
             for one in ctx.lists:
                 scene = (ellipses, one.listed, one.starts, values, passing, last, *arriving, d_ellipses, d_values)
-                if ctx.narrow:
-                    narrow_backward[(one.tiles,)](*scene, *one.sizes(ctx.camera), **asked)
-                else:
-                    block, parts = _blocks(values.shape[1])
-                    sizes = (*one.sizes(ctx.camera), values.shape[1])
-                    blend_backward[(one.tiles, parts)](*scene, *sizes, BLOCK=block, **asked)
+                blend_backward[(one.tiles, parts)](*scene, *one.sizes(ctx.camera), values.shape[1], **asked)
         return d_ellipses if geometry else None, d_values if wanted else None, None, None
 
 
@@ -160,10 +148,9 @@ def blend(
     ellipses: Tensor, values: Tensor, lists: list[TileLists], camera: Camera
 ) -> tuple[Tensor, Tensor]:  # [H*W, C], [H*W]
     """Weighted sums of ``values`` [N, C] in every pixel, and the opacity."""
-    from .triton_narrow import CHANNELS
-
     channels = values.shape[1]
-    image, alpha = Blend.apply(ellipses, F.pad(values, (0, max(0, CHANNELS - channels))), lists, camera)
+    some = values if channels else values.new_zeros(len(values), 1)  # without a channel no program would run
+    image, alpha = Blend.apply(ellipses, some, lists, camera)
     return image[:, :channels], alpha
 
 
@@ -173,17 +160,21 @@ def _blocks(channels: int) -> tuple[int, int]:
     return block, -(-channels // block)
 
 
+def _ellipses(cloud: Gaussians, camera: Camera, near: float) -> tuple[Tensor, Tensor]:  # [N, 6] float32, [K] int64
+    """A row for every Gaussian, and which are seen, from near to far."""
+    flat = project(cloud, camera, near)
+    return every_ellipse(flat, len(cloud)).float(), flat.index
+
+
 def render(
     cloud: Gaussians, camera: Camera, values: Tensor, near: float
 ) -> tuple[Tensor, Tensor]:  # [H, W, C], [H, W]
     """What :func:`fit3d_lite.render` gives, for inputs that it has checked."""
-    from .triton_project import project_ellipses
-
-    ellipses, depths = project_ellipses(cloud, camera, near)
+    ellipses, order = _ellipses(cloud, camera, near)
     with torch.no_grad():
-        lists = tile_lists(ellipses, depths, camera)
+        lists = tile_lists(ellipses, order, camera)
     image, alpha = blend(ellipses, values, lists, camera)
-    return image.reshape(camera.height, camera.width, -1), alpha.reshape(camera.height, camera.width)
+    return image.reshape(camera.height, camera.width, values.shape[1]), alpha.reshape(camera.height, camera.width)
 
 
 def weights(cloud: Gaussians, camera: Camera, near: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -192,28 +183,27 @@ def weights(cloud: Gaussians, camera: Camera, near: float) -> tuple[Tensor, Tens
     The tiles are gone through twice, once to count and once to write.
     """
     from .triton_kernels import count_pairs, write_pairs
-    from .triton_project import project_ellipses
 
-    ellipses, depths = project_ellipses(cloud, camera, near)
+    ellipses, order = _ellipses(cloud, camera, near)
     pixels, fixed = camera.height * camera.width, ellipses.detach().contiguous()
     counted = torch.zeros(pixels, dtype=torch.int32, device=fixed.device)
     with torch.no_grad(), torch.cuda.device_of(fixed):
-        lists = tile_lists(fixed, depths, camera)
+        lists = tile_lists(fixed, order, camera)
         for one in lists:
             count_pairs[(one.tiles,)](fixed, one.listed, one.starts, counted, *one.sizes(camera), num_warps=1)
         rows = torch.cat([counted.new_zeros(1, dtype=torch.int64), counted.cumsum(0)])
         total = int(rows[-1])
-        who = torch.empty(total, dtype=torch.int64, device=fixed.device)
+        gaussian = torch.empty(total, dtype=torch.int64, device=fixed.device)
         found = fixed.new_empty(total)
         for one in lists:
-            scene = (fixed, one.listed, one.starts, rows, who, found, *one.sizes(camera))
+            scene = (fixed, one.listed, one.starts, rows, gaussian, found, *one.sizes(camera))
             write_pairs[(one.tiles,)](*scene, num_warps=1)
         everyone = torch.arange(pixels, device=fixed.device)
         pixel = torch.repeat_interleave(everyone, counted, output_size=total)
     if torch.is_grad_enabled() and ellipses.requires_grad:
-        found, keep = PairWeights.apply(ellipses, who, pixel, camera.width)
-        who, pixel = who[keep], pixel[keep]
-    return found, who, pixel
+        found, keep = PairWeights.apply(ellipses, gaussian, pixel, camera.width)
+        gaussian, pixel = gaussian[keep], pixel[keep]
+    return found, gaussian, pixel
 
 
 @torch.inference_mode(False)  # whatever mode the first picture is drawn in, here gradients are taken

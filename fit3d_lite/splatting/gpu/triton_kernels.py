@@ -46,9 +46,10 @@ def _begin(starts):
 
 
 @triton.jit
-def _offsets(ellipses, who, column, row):
-    """Offsets of pixel centres from Gaussian ``who`` in units of its spreads, raw offsets, and its ellipse."""
-    base = ellipses + who * 6
+def _offsets(ellipses, gaussian, column, row):
+    """Alpha of a Gaussian in every pixel, before its cut at 0.999; the offsets of pixel centers from it in units of its
+    spreads, and in pixels; what of its ellipse the gradient needs."""
+    base = ellipses + gaussian * 6
     mean_u = tl.load(base)
     mean_v = tl.load(base + 1)
     slope = tl.load(base + 2)
@@ -65,27 +66,18 @@ def _offsets(ellipses, who, column, row):
 
 @triton.jit
 def _pass_one(ellipses, listed, index, end, column, row, T, live):
-    """One Gaussian in front of every pixel of the tile -> which, its weights, who counts it, T after it, who still
-    looks on."""
+    """One Gaussian in front of every pixel of the tile -> which, its weights, the pixels where it counts, T after it,
+    the pixels that still look on."""
     there = index < end
-    who = tl.load(listed + index, mask=there, other=0).to(tl.int64)  # who · channels may pass 2³¹
-    alpha, across, along, du, dv, slope, inv_u, inv_v, opacity = _offsets(ellipses, who, column, row)
+    gaussian = tl.load(listed + index, mask=there, other=0).to(tl.int64)  # gaussian · channels may pass 2³¹
+    alpha, across, along, du, dv, slope, inv_u, inv_v, opacity = _offsets(ellipses, gaussian, column, row)
     alpha = tl.minimum(alpha, _ALPHA_MAX)
     meets = live & there & (alpha >= _ALPHA_MIN)
     after = T * (1.0 - alpha)
     counts = meets & (after > _T_MIN)
     live = live & ((after > _T_MIN) | ~meets)
     weight = tl.where(counts, alpha * T, 0.0)
-    return who, weight, counts, tl.where(counts, after, T), live
-
-
-@triton.jit
-def _resume(starts, passing, last, pixel, inside):
-    """Where the forward pass left off: the light that passed, one past the last that counted in each pixel, nothing
-    behind it yet; and the first entry and the last that any pixel counted."""
-    T = tl.load(passing + pixel, mask=inside, other=1.0)
-    final = tl.load(last + pixel, mask=inside, other=0)
-    return T, final, tl.zeros([_TILE * _TILE], tl.float32), tl.load(starts + tl.program_id(0)), tl.max(final, axis=0) - 1
+    return gaussian, weight, counts, tl.where(counts, after, T), live
 
 
 @triton.jit
@@ -129,8 +121,8 @@ def blend_forward(
     looking = 1
     while (index < end) & (looking > 0):
         for _ in tl.static_range(_UNROLL):
-            who, weight, counts, T, live = _pass_one(ellipses, listed, index, end, column, row, T, live)
-            value = tl.load(values + who * channels + channel, mask=real, other=0.0)
+            gaussian, weight, counts, T, live = _pass_one(ellipses, listed, index, end, column, row, T, live)
+            value = tl.load(values + gaussian * channels + channel, mask=real, other=0.0)
             total += weight[:, None] * value[None, :]
             index += 1
             final = tl.where(counts, index, final)
@@ -164,25 +156,29 @@ def blend_backward(
     # The opacity is a channel of ones; it belongs to one of the programs that share a tile.
     mine = inside & (tl.program_id(1) == 0)
     arriving_alpha = tl.load(d_alpha + pixel, mask=mine, other=0.0)
-    T, final, behind, start, index = _resume(starts, passing, last, pixel, inside)
+    # Where the forward pass left off: the light that passed, one past the last Gaussian that counted in each pixel.
+    T = tl.load(passing + pixel, mask=inside, other=1.0)
+    final = tl.load(last + pixel, mask=inside, other=0)
+    behind = tl.zeros([_TILE * _TILE], tl.float32)
+    start, index = tl.load(starts + tl.program_id(0)), tl.max(final, axis=0) - 1
     while index >= start:
-        who = tl.load(listed + index).to(tl.int64)
-        raw, across, along, du, dv, slope, inv_u, inv_v, opacity = _offsets(ellipses, who, column, row)
+        gaussian = tl.load(listed + index).to(tl.int64)
+        raw, across, along, du, dv, slope, inv_u, inv_v, opacity = _offsets(ellipses, gaussian, column, row)
         alpha = tl.minimum(raw, _ALPHA_MAX)
         counts = (index < final) & (alpha >= _ALPHA_MIN)
         if tl.max(counts.to(tl.int32), axis=0) > 0:
             T = tl.where(counts, T / (1.0 - alpha), T)
             weight = tl.where(counts, alpha * T, 0.0)
-            value = tl.load(values + who * channels + channel, mask=real, other=0.0)
+            value = tl.load(values + gaussian * channels + channel, mask=real, other=0.0)
             gain = tl.sum(arriving * value[None, :], axis=1) + arriving_alpha
             if VALUES:
                 tl.atomic_add(
-                    d_values + who * channels + channel, tl.sum(arriving * weight[:, None], axis=0), mask=real,
+                    d_values + gaussian * channels + channel, tl.sum(arriving * weight[:, None], axis=0), mask=real,
                     sem="relaxed",
                 )  # fmt: skip
             if GEOMETRY:
                 behind = _push_ellipse(
-                    d_ellipses + who * 6, gain, behind, T, weight, raw, counts,
+                    d_ellipses + gaussian * 6, gain, behind, T, weight, raw, counts,
                     across, along, du, dv, slope, inv_u, inv_v, opacity,
                 )  # fmt: skip
         index -= 1
@@ -201,7 +197,7 @@ def count_pairs(
     looking = 1
     while (index < end) & (looking > 0):
         for _ in tl.static_range(_UNROLL):
-            who, weight, counts, T, live = _pass_one(ellipses, listed, index, end, column, row, T, live)
+            gaussian, weight, counts, T, live = _pass_one(ellipses, listed, index, end, column, row, T, live)
             number += counts.to(tl.int32)
             index += 1
         looking = tl.max(live.to(tl.int32), axis=0)
@@ -223,8 +219,8 @@ def write_pairs(
     looking = 1
     while (index < end) & (looking > 0):
         for _ in tl.static_range(_UNROLL):
-            who, weight, counts, T, live = _pass_one(ellipses, listed, index, end, column, row, T, live)
-            tl.store(columns + place, tl.zeros_like(place) + who, mask=counts)
+            gaussian, weight, counts, T, live = _pass_one(ellipses, listed, index, end, column, row, T, live)
+            tl.store(columns + place, tl.zeros_like(place) + gaussian, mask=counts)
             tl.store(weights + place, weight, mask=counts)
             place += counts.to(tl.int64)
             index += 1

@@ -13,8 +13,7 @@ from clouds import CASES, cloud, parts, relative
 
 from fit3d_lite import Camera, Gaussians, fit, photo_psnr, render, room, set_backend, view_matrix
 from fit3d_lite.splatting.backend import choose
-from fit3d_lite.splatting.gpu import gsplat_draw as gsplat_path
-from fit3d_lite.splatting.mcmc import MOST, GsplatMcmc, relocated
+from fit3d_lite.splatting.gpu import gsplat_draw
 
 pytestmark = pytest.mark.gpu
 DEVICE = "cuda"
@@ -36,7 +35,7 @@ def tolerances(backend, scene):
 @pytest.fixture(params=BACKENDS)
 def backend(request):
     """A backend that can draw here; gsplat's tests are skipped while it is not compiled."""
-    reason = gsplat_path.problem(DEVICE) if request.param == "gsplat" else None
+    reason = gsplat_draw.problem(DEVICE) if request.param == "gsplat" else None
     if reason:
         pytest.skip(reason)
     return request.param
@@ -164,47 +163,9 @@ def test_a_fit_comes_out_alike(backend):
     assert ends[0] == pytest.approx(ends[1], abs=0.3)  # dB; sums in another order lead to slightly different fits
 
 
-def gsplat_or_skip():
-    if reason := gsplat_path.problem(DEVICE):
-        pytest.skip(reason)
-    import gsplat
-
-    return gsplat
-
-
-def test_relocation_equals_gsplats_kernel():
-    gsplat_or_skip()
-    from gsplat.relocation import compute_relocation
-
-    g = torch.Generator().manual_seed(5)
-    opacities, scales = (
-        (0.9 * torch.rand(500, generator=g) + 0.01).to(DEVICE),
-        torch.rand(500, 3, generator=g).to(DEVICE),
-    )
-    ratios = torch.randint(1, 9, (500,), generator=g).to(DEVICE)  # beyond, its float32 sum loses digits
-    binoms = GsplatMcmc(1, 1, 1.0).state["binoms"].to(DEVICE)
-    assert len(binoms) == MOST
-    theirs = compute_relocation(opacities, scales, ratios.clone(), binoms)
-    for mine, other in zip(relocated(opacities, scales, ratios), theirs, strict=True):
-        assert relative(mine.cpu(), other.cpu()) < 1e-3
-
-
-@pytest.mark.parametrize("way", ["torch", "gsplat"])
-def test_fit_with_mcmc_on_the_gpu_keeps_its_cap_and_improves(way):
-    if way == "gsplat":
-        gsplat_or_skip()
-    photos = room(0, 6, 96).to(DEVICE)
-    start = Gaussians.from_depth(photos, count=3000)
-    fitted = fit(
-        start, photos, 40, refine_every=8, densify="mcmc", max_count=len(start) + 200, progress=False, backend=way
-    )
-    assert len(start) < len(fitted) <= len(start) + 200
-    before, after = (sum(photo_psnr(c, photos)) / len(photos) for c in (start.to(DEVICE), fitted))
-    assert after > before + 2  # 5 dB on a CPU
-
-
 def test_auto_takes_gsplat_when_it_is_compiled_and_set_backend_overrules():
-    gsplat_or_skip()
+    if reason := gsplat_draw.problem(DEVICE):
+        pytest.skip(reason)
     c = cloud(count=50).to(DEVICE)
     assert choose("auto", c) == "gsplat"
     set_backend("torch")

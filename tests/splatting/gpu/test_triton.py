@@ -12,8 +12,7 @@ from fit3d_lite import Gaussians, backend, render, set_backend, view_matrix
 pytest.importorskip("triton", reason="Triton comes with torch's CUDA builds for Linux")
 from triton_offline import DRAWING, compile_drawing  # noqa: E402
 
-from fit3d_lite.splatting.gpu import triton_draw as triton_splat
-from fit3d_lite.splatting.gpu import triton_kernels  # noqa: E402
+from fit3d_lite.splatting.gpu import triton_draw, triton_kernels  # noqa: E402
 
 interpreted = pytest.mark.skipif(torch.cuda.is_available(), reason="kernels are compiled here, see test_gpu_parity.py")
 
@@ -25,8 +24,7 @@ def few(case, count=50):
 @interpreted
 @pytest.mark.parametrize(("case", "channels"), [("overlaps", 3), ("needles", 5), ("opaque pile", 3), ("opaque pile", 18)])
 def test_image_and_every_gradient_equal_the_dense_reference(case, channels):
-    """Three, five and eighteen channels: photos, one pass and two passes of the kernels for wide values. The pile stops
-    pixels early."""
+    """Three, five and eighteen channels: blocks of 4, of 8 and two of 16. The pile stops pixels early."""
     c, cam = few(case), camera(19, 13)  # no multiple of a tile
     g = torch.Generator().manual_seed(9)
     values, push = torch.randn(len(c), channels, generator=g), torch.randn(13, 19, channels, generator=g)
@@ -88,13 +86,13 @@ def test_bands_of_tiles_change_nothing(monkeypatch):
     c, cam = few("overlaps"), camera(19, 26)
     whole, W = render(c, cam, backend="triton")[0], view_matrix(c, cam, backend="triton")
     seen = []
-    listing = triton_splat.tile_lists
+    listing = triton_draw.tile_lists
 
-    def banded(ellipses, depths, cam):
-        seen.append(listing(ellipses, depths, cam, max_listed=len(c)))
+    def banded(ellipses, order, cam):
+        seen.append(listing(ellipses, order, cam, max_listed=len(c)))
         return seen[-1]
 
-    monkeypatch.setattr(triton_splat, "tile_lists", banded)
+    monkeypatch.setattr(triton_draw, "tile_lists", banded)
     image, again = render(c, cam, backend="triton")[0], view_matrix(c, cam, backend="triton")
     assert len(seen[0]) > 2
     assert torch.equal(image, whole)
@@ -126,6 +124,8 @@ def test_an_empty_view_is_black_and_its_gradients_are_zero():
     assert all(float(p.grad.abs().max()) == 0 for p in leaves)
     assert view_matrix(c, away, backend="triton")._nnz() == 0
     assert render(c[:0], away, backend="triton")[0].shape == (14, 20, 3)
+    image, alpha = render(c, camera(20, 14), torch.zeros(len(c), 0), backend="triton")  # no channel: only the opacity
+    assert image.shape == (14, 20, 0) and float(alpha.sum()) > 1
 
 
 def test_each_tile_lists_what_reaches_it_from_near_to_far():
@@ -136,7 +136,7 @@ def test_each_tile_lists_what_reaches_it_from_near_to_far():
     flat = project(c, cam)
     rows = ellipses(flat).float()
     shuffled = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
-    (lists,) = triton_splat.tile_lists(rows[shuffled], flat.depths.float()[shuffled], cam)
+    (lists,) = triton_draw.tile_lists(rows[shuffled], shuffled.argsort(), cam)
     W = view_matrix(c, cam).to_dense().reshape(22, 35, -1)[:, :, flat.index]  # by depth
     tile = triton_kernels.TILE
     assert lists.tiles_x == 5 and lists.tiles == 15
@@ -152,10 +152,9 @@ def test_each_tile_lists_what_reaches_it_from_near_to_far():
 @pytest.mark.parametrize("capability", [(7, 5), (9, 0)])
 @pytest.mark.parametrize("kernel", DRAWING)
 def test_kernels_compile_for_a_t4_and_an_h100_without_spilling(kernel, capability):
-    compiled = compile_drawing(kernel, capability)
-    assert compiled.spilled == 0 and compiled.registers < 200
-    if "narrow" in kernel:
-        assert compiled.shared == 0  # what they are there for
+    for block in (1, 4, triton_draw.MAX_BLOCK) if "blend" in kernel else (1,):
+        compiled = compile_drawing(kernel, capability, block)
+        assert compiled.spilled == 0 and compiled.registers < 200
 
 
 def test_a_cpu_is_drawn_by_torch_and_what_cannot_run_is_refused_with_the_reason(monkeypatch):
@@ -197,13 +196,13 @@ def test_kernels_are_trusted_only_when_they_give_torchs_numbers(monkeypatch):
         warnings.simplefilter("error")
         with torch.inference_mode():  # in which no gradient can be taken
             assert backend.triton_agrees(device)
-    blend = triton_splat.blend
+    blend = triton_draw.blend
 
     def a_little_bright(*scene):
         image, alpha = blend(*scene)
         return 1.01 * image, alpha
 
-    monkeypatch.setattr(triton_splat, "blend", a_little_bright)
+    monkeypatch.setattr(triton_draw, "blend", a_little_bright)
     backend.triton_agrees.cache_clear()
     with pytest.warns(UserWarning, match="differ from torch by 1.0e-02 here; drawing with torch"):
         assert not backend.triton_agrees(device)
@@ -212,7 +211,7 @@ def test_kernels_are_trusted_only_when_they_give_torchs_numbers(monkeypatch):
         image, alpha = blend(*scene)
         return image, alpha * float("nan")
 
-    monkeypatch.setattr(triton_splat, "blend", not_a_number)
+    monkeypatch.setattr(triton_draw, "blend", not_a_number)
     backend.triton_agrees.cache_clear()
     with pytest.warns(UserWarning, match="differ from torch by nan"):
         assert not backend.triton_agrees(device)
@@ -220,7 +219,7 @@ def test_kernels_are_trusted_only_when_they_give_torchs_numbers(monkeypatch):
     def refuses(*scene):
         raise RuntimeError("PTX version is not supported")
 
-    monkeypatch.setattr(triton_splat, "blend", refuses)
+    monkeypatch.setattr(triton_draw, "blend", refuses)
     backend.triton_agrees.cache_clear()
     with pytest.warns(UserWarning, match="do not run here .RuntimeError: PTX version"):
         assert not backend.triton_agrees(device)
