@@ -19,9 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["WAYS", "Assembly", "Combine", "RawPixels"]
+__all__ = ["WAYS", "Assembly", "Combine", "RawPixels", "assembled", "levels_of"]
 
 WAYS = ("concat", "add", "fusion")
+
+# Tokens of one ViT before its last norm: "cls" [B, C], and "0", "1", … for each level a head reads [B, C, h, w].
+Tokens = dict[str, Tensor]
 
 
 class Assembly:
@@ -106,6 +109,26 @@ class Combine(nn.Module):
             return torch.stack(tuple(parts)).sum(0)
         together = torch.cat(tuple(parts), 1)
         return self.mix(together) if self.way == "fusion" else together
+
+
+def assembled(
+    assembly: Assembly,
+    tokens: dict[str, Tokens],  # by fingerprint of the ViT
+    norm: bool,
+) -> tuple[list[list[Tensor]], Tensor]:  # [level][ViT] of [B, C, h, w], and the first ViT's CLS token [B, C]; float32
+    """Tokens as heads take them: on the assembly's device, for each level the maps of all its ViTs in their order."""
+    ready = {}
+    for fingerprint, vit in assembly.distinct.items():
+        # First over to the GPU, then to float32: half the bytes to move, and a GPU converts in no time.
+        maps = {name: t.to(assembly.device).float() for name, t in tokens[fingerprint].items()}
+        layer = getattr(vit.model, "norm", None) if norm else None
+        if layer is not None:
+            with torch.no_grad():
+                maps = {n: layer(m.movedim(1, -1).to(vit.mean.dtype)).movedim(-1, 1).float() for n, m in maps.items()}
+        ready[fingerprint] = maps
+    first = ready[assembly.fingerprints[0]]
+    levels = [[ready[f][str(level)] for f in assembly.fingerprints] for level in range(len(first) - 1)]
+    return levels, first["cls"]
 
 
 class RawPixels:

@@ -19,16 +19,7 @@ from . import checkpoints
 from .adapters import add_adapter
 from .checkpoints import NAMES, TINY
 
-# Bytes of the published fine-tuned checkpoints; dinov2_base was added later and its size is not on record.
-PUBLISHED = "yuanwenyue/FiT3D/resolve/main/{name}_finetuned.pth"
-PUBLISHED_SIZES = {
-    "dinov2_small": 88_278_421,
-    "dinov2_base": None,
-    "dinov2_reg_small": 88_283_296,
-    "clip_base": 344_411_672,
-    "mae_base": 343_240_909,
-    "deit3_base": 343_318_933,
-}
+PUBLISHED = "yuanwenyue/FiT3D"  # on huggingface.co: <name>_finetuned.pth
 TINY_FILES = {"original": "vit_tiny.safetensors", "fit3d": "vit_tiny_fit3d.safetensors"}
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 KINDS = ("original", "fit3d", "random")
@@ -112,7 +103,7 @@ def _seeded(create, seed) -> nn.Module:
 
 
 def _file(name, timm_name, weights, cache) -> Path:
-    """Where the weights lie; those of the hub are downloaded once, and found too where other programs left them."""
+    """Where the weights lie; those of the hub are downloaded once."""
     if weights not in KINDS:
         return Path(weights)
     if weights == "fit3d":
@@ -120,20 +111,32 @@ def _file(name, timm_name, weights, cache) -> Path:
             raise ValueError(
                 f'FiT3D published no checkpoint for {name!r}, only for {", ".join(NAMES)} (and "tiny" here)'
             )
-        address, size = PUBLISHED.format(name=name), PUBLISHED_SIZES[name]
-        path = cache_folder(cache) / "vit" / f"{name}_finetuned.pth"
-    else:
-        pretrained = timm.get_pretrained_cfg(timm_name)
-        if pretrained is None or not pretrained.hf_hub_id:
-            raise ValueError(f"timm has no pretrained weights for {timm_name}; give weights=path or 'random'")
-        file = pretrained.hf_hub_filename or "model.safetensors"
-        found = huggingface_hub.try_to_load_from_cache(pretrained.hf_hub_id, file)
+        return _from_hub(PUBLISHED, f"{name}_finetuned.pth", cache)
+    pretrained = timm.get_pretrained_cfg(timm_name)
+    if pretrained is None or not pretrained.hf_hub_id:
+        raise ValueError(f"timm has no pretrained weights for {timm_name}; give weights=path or 'random'")
+    return _from_hub(pretrained.hf_hub_id, pretrained.hf_hub_filename or "model.safetensors", cache)
+
+
+def _from_hub(repository: str, file: str, cache) -> Path:
+    """A file of huggingface.co: found where other programs left it or in our cache, else downloaded to our cache."""
+    ours = cache_folder(cache) / "hub"
+    for folder in (None, ours):
+        found = huggingface_hub.try_to_load_from_cache(repository, file, cache_dir=folder)
         if isinstance(found, str):
             return Path(found)
-        address, size = f"{pretrained.hf_hub_id}/resolve/main/{file}", None
-        path = cache_folder(cache) / "vit" / f"{timm_name}{Path(file).suffix}"
     hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     try:
-        return download.fetch(f"{hub}/{address}", path, size=size)
-    except download.DownloadError as error:
-        raise download.DownloadError(f'{error} load_vit("tiny") needs no download and works now.') from error
+        if download.offline():
+            raise OSError("FIT3D_OFFLINE=1 forbids the network")
+        return Path(huggingface_hub.hf_hub_download(repository, file, cache_dir=ours, endpoint=hub))
+    except Exception as error:  # OSError, or whatever the library of HTTP raises that this version of the hub uses
+        first = error
+        while first.__cause__ is not None:  # what the network or the server said
+            first = first.__cause__
+        reason = (str(first).strip() or type(first).__name__).splitlines()[0]
+        raise download.DownloadError(
+            f"{file} of {repository} is not here and cannot be downloaded ({reason.rstrip('.')}). Get "
+            f'{hub}/{repository}/resolve/main/{file} elsewhere and give it as weights="…/{file}"; load_vit("tiny") needs '
+            "no download and works now."
+        ) from error

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from . import load as backbones
 from .checkpoints import NAMES, TINY, save_checkpoint, save_vit
-from .extract import in_batches, raw_bytes
+from .features import in_batches, raw_bytes
 
 __all__ = ["NAMES", "TINY", "ViT", "load_vit", "save_checkpoint", "save_vit"]
 
@@ -134,7 +134,7 @@ class ViT(nn.Module):
             not finite, which fp16 can cause.
         """
         check_images(images)
-        return in_batches(self, images, batch, {"block": block, "norm": norm, "cls": cls}, dtype, cache, quiet)
+        return in_batches(self, images, batch, block, norm, cls, dtype, cache, quiet)
 
     def fingerprint(self) -> str:
         """Hash of weights and configuration: the same for the same features, another after every training step."""
@@ -177,7 +177,7 @@ def load_vit(
 
     Raises:
         ValueError: unknown name, weights that do not fit or cannot be read. FileNotFoundError: no such file.
-        DownloadError: the weights are not there and there is no network; says where to put them by hand.
+        DownloadError: the weights are not there and cannot be downloaded; says where they are and what works without.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     vit = ViT(*backbones.build(name, weights, cache, seed))

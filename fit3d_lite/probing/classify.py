@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from ..backbones.assembly import Assembly
-from ..backbones.featurestore import FeatureStore
-from .labelled import digest_of
+from ..backbones.features import FeatureStore, digest_of
 from .metrics import confusion_matrix
 
 __all__ = ["Classification", "classify", "photo_vectors"]

@@ -8,13 +8,11 @@ of photos on disk never lies in memory as a whole.
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..backbones.extract import raw_bytes
+from ..backbones.features import digest_of
 from ..scenes.scene import IGNORE, check_depths, check_labels, check_photos
 
 __all__ = ["LabelledPhotos"]
@@ -131,11 +129,6 @@ class LabelledPhotos:
             check_labels(target, self.classes)
         else:
             check_depths(target)
-
-
-def digest_of(image: Tensor) -> str:  # [3, H, W]
-    """A hash by which the same photo is known again."""
-    return hashlib.sha256(raw_bytes(image)).hexdigest()[:32]
 
 
 def _numbered(data, what: str) -> tuple[object, list[tuple[int, int | None]]]:

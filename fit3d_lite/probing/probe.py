@@ -8,7 +8,7 @@ The ViT is not trained, so whatever a linear head finds was already there: the p
 for each feature and no grammar. Settings follow section 4 of FiT3D (arXiv 2407.20229) and the linear protocol of DINOv2
 (arXiv 2304.07193, section 7.4).
 
-In the order to read them: labelled.py (photos), assembly.py (ViTs), featurestore.py (features, once), heads.py and dpt.py
+The room's first lines say in which order to read its files; backbones/features.py keeps what the ViTs say of each photo.
 (heads), depth_losses.py, training.py (the loop), readout.py (what is trained), metrics.py, probe_result.py.
 """
 
@@ -23,7 +23,7 @@ from functools import partial
 import torch
 
 from ..backbones.assembly import Assembly
-from ..backbones.featurestore import MEMORY, FeatureStore
+from ..backbones.features import MEMORY, FeatureStore
 from .depth import DepthSpan, span_of
 from .dpt import WIDTH
 from .labelled import LabelledPhotos

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..backbones.assembly import Assembly
-from ..backbones.featurestore import assembled, tokens_of
+from ..backbones.assembly import Assembly, assembled
+from ..backbones.features import tokens_of
 from ..base import whole
 from .labelled import LabelledPhotos
 from .metrics import DepthScore, SegmentationScore

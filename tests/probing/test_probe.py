@@ -20,7 +20,7 @@ from fit3d_lite import (
     probe_depth,
     probe_segmentation,
 )
-from fit3d_lite.backbones.featurestore import FeatureStore
+from fit3d_lite.backbones.features import FeatureStore
 from fit3d_lite.probing.depth import gradient_loss, sig_loss
 from fit3d_lite.probing.labelled import LabelledPhotos
 from fit3d_lite.probing.metrics import confusion_matrix, mean_iou

@@ -165,7 +165,7 @@ def losses(vit):
                                              ("paper", {"train": "adapter"})])  # fmt: skip
 def test_fine_tuning_gives_the_cpus_losses_and_weights(recipe, changes, room, tiny, lifted, gpu, monkeypatch):
     # else the start is measured in fp16
-    monkeypatch.setattr("fit3d_lite.backbones.extract.best_dtype", lambda device: torch.float32)
+    monkeypatch.setattr("fit3d_lite.backbones.features.best_dtype", lambda device: torch.float32)
     options = {"progress": False, "epochs": 1, **changes}
     mine = f3d.finetune(on_gpu(tiny), [on_gpu(room)], [on_gpu(lifted)], recipe, **options)
     expected = f3d.finetune(tiny, [room], [lifted], recipe, **options)
@@ -192,8 +192,7 @@ def held(x):
 
 @pytest.mark.parametrize("probe", [f3d.probe_segmentation, f3d.probe_depth])
 def test_probes_learn_and_predict(probe, room, tiny, gpu, monkeypatch):
-    for where in ("extract", "featurestore"):
-        monkeypatch.setattr(f"fit3d_lite.backbones.{where}.best_dtype", lambda device: torch.float32)
+    monkeypatch.setattr("fit3d_lite.backbones.features.best_dtype", lambda device: torch.float32)
     kinds = (tiny, f3d.RawPixels(8)), (on_gpu(tiny), f3d.RawPixels(8, "cuda"))
     test = f3d.room(1, 2, 48, shadows=False)
 

@@ -9,8 +9,7 @@ from torch.testing import assert_close
 
 from fit3d_lite import Assembly, RawPixels, load_vit
 from fit3d_lite.backbones.assembly import Combine, levels_of
-from fit3d_lite.backbones.featurestore import CHUNK, FeatureStore, tokens_of
-from fit3d_lite.probing.labelled import digest_of
+from fit3d_lite.backbones.features import CHUNK, FeatureStore, digest_of, tokens_of
 
 
 class Photos:
