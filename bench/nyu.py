@@ -6,9 +6,9 @@
 It is not one of bench/bench_*.py, which `make bench` runs, because of what it downloads. Writes bench/results/nyu.md.
 
 What is as in the paper (arXiv 2407.20229, section 4 and appendix): the official split, 13 classes, whole frames, frozen
-features of the original and of original and fine-tuned beside each other, the heads, losses, optimisers, learning
+features of the original and of original and fine-tuned beside each other, the heads, losses, optimizers, learning
 rates and schedules, mirrored photos, Eigen's crop and 0.001 to 10 m for depth, tests averaged with the mirrored photo for
-depth. What is not: features are extracted once, so there is no random scale, crop or colour, and tests look at whole
+depth. What is not: features are extracted once, so there is no random scale, crop or color, and tests look at whole
 photos instead of sliding windows; 4,000 steps of 16 photos instead of 40,000 (labels) and 38,400 (depth); and depth
 learns from the 795 labelled photos, where depth papers learn from some 24,000 frames of the raw recordings. The last is
 much: expect an RMSE above the paper's, and compare rows with each other.

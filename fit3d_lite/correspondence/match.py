@@ -16,7 +16,7 @@ def features_at(
     uv: Tensor,  # [P, 2] pixels
     size: tuple[int, int],  # height and width of the photo, pixels
 ) -> Tensor:  # [P, C] of length 1
-    """Unit features at pixels, bilinear between the centres of patches."""
+    """Unit features at pixels, bilinear between the centers of patches."""
     height, width = size
     where = uv / uv.new_tensor([width, height]) * 2 - 1
     found = F.grid_sample(feats[None], where[None, None].to(feats), padding_mode="border", align_corners=False)

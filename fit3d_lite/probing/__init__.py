@@ -10,6 +10,9 @@ Letters: V photos, B of a batch; C channels, h w patches, H W pixels; M classes,
 from .depth import sig_loss
 from .heads import bin_probabilities, expected_depth
 from .metrics import confusion_matrix, mean_iou
+from .probe import ProbeOptions
 from .ridge import patch_targets
 
-__all__ = ["bin_probabilities", "confusion_matrix", "expected_depth", "mean_iou", "patch_targets", "sig_loss"]
+__all__ = [
+    "ProbeOptions", "bin_probabilities", "confusion_matrix", "expected_depth", "mean_iou", "patch_targets", "sig_loss",
+]  # fmt: skip

@@ -7,9 +7,6 @@
 The ViT is not trained, so whatever a linear head finds was already there: the probe is a translator who knows one word
 for each feature and no grammar. Settings follow section 4 of FiT3D (arXiv 2407.20229) and the linear protocol of DINOv2
 (arXiv 2304.07193, section 7.4).
-
-The room's first lines say in which order to read its files; backbones/features.py keeps what the ViTs say of each photo.
-(heads), depth_losses.py, training.py (the loop), readout.py (what is trained), metrics.py, probe_result.py.
 """
 
 from __future__ import annotations
@@ -17,7 +14,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import torch
@@ -27,29 +24,41 @@ from ..backbones.features import MEMORY, FeatureStore
 from .depth import DepthSpan, span_of
 from .dpt import WIDTH
 from .labelled import LabelledPhotos
-from .readout import LEVELS, Readout, readout_of
-from .result import DepthResult, SegmentationResult, a_few_of
+from .readout import LEVELS, readout_of
+from .result import DepthResult, SegmentationResult, measured
 from .train import Step, Training, fit_head, training_of
 
-__all__ = ["probe_depth", "probe_segmentation"]
+__all__ = ["ProbeOptions", "probe_depth", "probe_segmentation"]
+
+
+@dataclass(frozen=True)
+class ProbeOptions:
+    """What both probes can be told.
+
+    Args:
+        head: "linear" (the paper's; see heads.py) or "dpt" (see dpt.py), whose decoder has ``width`` channels.
+        training: "light" (seconds on a CPU), "paper", or a Training.
+        seed: of the head's first weights and of the order of the photos; equal seeds give equal results on a CPU.
+        name: of the row, by default the names of the ViTs.
+        on_step: called with every Step, for a live curve.
+        cache: folder where features are kept and found again.
+        memory: bytes of features of one data set that stay in memory; larger ones are read from disk.
+        flip_test: average the answers for each test photo and its mirror image.
+    """
+
+    head: str = "linear"
+    width: int = WIDTH
+    training: str | Training = "light"
+    seed: int = 0
+    name: str | None = None
+    on_step: Callable[[Step], None] | None = None
+    cache: object = None
+    memory: float = MEMORY
+    flip_test: bool = False
 
 
 def probe_segmentation(
-    features,
-    train,
-    test,
-    validation=None,
-    *,
-    head: str = "linear",
-    width: int = WIDTH,
-    training: str | Training = "light",
-    seed: int = 0,
-    name: str | None = None,
-    on_step: Callable[[Step], None] | None = None,
-    cache=None,
-    memory: float = MEMORY,
-    flip_test: bool = False,
-    **changes,
+    features, train, test, validation=None, options: ProbeOptions | None = None, **changes
 ) -> SegmentationResult:
     """Train a head to read labels from frozen features, and measure it on photos it has not seen.
 
@@ -58,16 +67,8 @@ def probe_segmentation(
         train, test, validation: lists of Scenes, or data sets of labelled photos as labelled.py describes them, or a
             LabelledPhotos. With a validation set the best head of the training is kept, else the last. The test set
             chooses nothing.
-        head: "linear" (batch normalisation and a 1×1 convolution on the last block) or "dpt" (see dpt.py), whose decoder
-            has ``width`` channels.
-        training: "light" (seconds on a CPU), "paper", or a Training; ``changes`` replace single fields of it, such as
+        changes: single ProbeOptions by name, such as ``head="dpt"``, and single fields of the Training, such as
             ``steps=1000`` or ``rate=1e-3``. The warm-up is a share of the steps and moves with them.
-        seed: of the head's first weights and of the order of the photos; equal seeds give equal results on a CPU.
-        name: of the row, by default the names of the ViTs.
-        on_step: called with every Step, for a live curve.
-        cache: folder where features are kept and found again.
-        memory: bytes of features of one data set that stay in memory; larger ones are read from disk.
-        flip_test: average the answers for each test photo and its mirror image.
 
     Returns a SegmentationResult, which prints as a row.
 
@@ -75,9 +76,7 @@ def probe_segmentation(
     what LabelledPhotos refuses (an empty set, several sizes, labels outside the classes, no labelled pixel); classes
     that differ between the sets. Warns when photos of the test set are in the training set.
     """
-    options = dict(head=head, width=width, seed=seed, name=name, on_step=on_step, cache=cache, memory=memory, flip_test=flip_test)
-    settings = training_of("segmentation", head, training, changes)
-    return _probe("segmentation", features, (train, test, validation), settings, None, 0, **options)
+    return _probe("segmentation", features, (train, test, validation), options, changes)
 
 
 def probe_depth(
@@ -85,18 +84,10 @@ def probe_depth(
     train,
     test,
     validation=None,
+    options: ProbeOptions | None = None,
     *,
     span: str | DepthSpan = "rooms",
     bins: int = 256,
-    head: str = "linear",
-    width: int = WIDTH,
-    training: str | Training = "light",
-    seed: int = 0,
-    name: str | None = None,
-    on_step: Callable[[Step], None] | None = None,
-    cache=None,
-    memory: float = MEMORY,
-    flip_test: bool = False,
     **changes,
 ) -> DepthResult:
     """Train a head to read depth from frozen features, and measure it on photos it has not seen.
@@ -104,26 +95,22 @@ def probe_depth(
     Args:
         span: which depths count, and where: "rooms", "nyu" (0.001 to 10 m, tests in Eigen's crop), or a DepthSpan.
         bins: K, the number of depths between the ends of the span.
-        The rest as :func:`probe_segmentation`; "linear" reads the last block before its norm and the CLS token of the
-        first ViT.
+        The rest as :func:`probe_segmentation`.
 
     Returns a DepthResult. Raises as :func:`probe_segmentation`, and for depths that look like millimetres, a set
     without a depth in the span, and photos that are not the whole frames that the span's crop is for.
     """
-    options = dict(head=head, width=width, seed=seed, name=name, on_step=on_step, cache=cache, memory=memory, flip_test=flip_test)
     if bins < 2:
         raise ValueError(f"Depth needs at least 2 bins, got {bins}.")
-    settings = training_of("depth", head, training, changes)
-    return _probe("depth", features, (train, test, validation), settings, span_of(span), bins, **options)
+    return _probe("depth", features, (train, test, validation), options, changes, span_of(span), bins)
 
 
-def _probe(task, features, data, training, span, bins, *, head, width, seed, name, on_step, cache, memory, flip_test):
-    if head not in LEVELS:
-        raise ValueError(f"head must be 'linear' or 'dpt', got {head!r}.")
+def _probe(task, features, data, options, changes, span=None, bins=0):
+    options, training = _settings(task, options, changes)
     # Made anew also from an Assembly: its ViTs may have been trained since, and features are kept by their fingerprints.
     assembly = Assembly(features.vits, features.way) if isinstance(features, Assembly) else Assembly(features)
-    sets = _read_sets(task, data, span, memory)
-    plan = {"task": task, "head": head, "way": assembly.way, "widths": assembly.widths, "width": width}
+    sets = _read_sets(task, data, span, options.memory)
+    plan = {"task": task, "head": options.head, "way": assembly.way, "widths": assembly.widths, "width": options.width}
     if task == "segmentation":
         plan |= {"classes": sets["train"].classes}
     else:
@@ -132,32 +119,48 @@ def _probe(task, features, data, training, span, bins, *, head, width, seed, nam
     begin = time.perf_counter()
     stores = {}
     for part, photos in sets.items():
-        mirrored = training.mirror if part == "train" else flip_test and part == "test"
-        stores[part] = FeatureStore(assembly, photos, LEVELS[head], mirrored, cache, memory)
-    found = time.perf_counter()
+        mirrored = training.mirror if part == "train" else options.flip_test and part == "test"
+        stores[part] = FeatureStore(assembly, photos, LEVELS[options.head], mirrored, options.cache, options.memory)
+    extracted = time.perf_counter()
 
-    dice = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(options.seed)
     with torch.random.fork_rng(devices=[assembly.device] if assembly.device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        torch.manual_seed(options.seed)
         readout = readout_of(plan).to(assembly.device)
-    order = _endless(len(sets["train"]), training.batch, dice)
+    order = _endless(len(sets["train"]), training.batch, rng)
 
     def loss_of(done: int):
         indices = next(order)
-        mirrored = training.mirror and bool(torch.rand((), generator=dice) < 0.5)
+        mirrored = training.mirror and bool(torch.rand((), generator=rng) < 0.5)
         maps = sets["train"].maps(indices).to(assembly.device)
         feats = stores["train"].batch(indices, readout.norm, mirrored)
-        return readout.loss(*feats, maps.flip(-1) if mirrored else maps, training, dice, done)
+        return readout.loss(*feats, maps.flip(-1) if mirrored else maps, training, rng, done)
 
-    def quality() -> float:
-        return readout.quality(_measure(readout, stores["validation"], sets["validation"], False))
+    def score_of(part: str, flip: bool = False):
+        return measured(readout, sets[part], lambda some: partial(stores[part].batch, some, readout.norm), flip)
 
-    validate = quality if "validation" in sets else None
-    history = fit_head(readout, loss_of, training, validate, readout.larger_is_better, on_step)
-    score = _measure(readout, stores["test"], sets["test"], flip_test)
+    validate = (lambda: readout.metric(score_of("validation"))) if "validation" in sets else None
+    history = fit_head(readout, loss_of, training, validate, readout.larger_is_better, options.on_step)
+    score = score_of("test", options.flip_test)
     kind = SegmentationResult if task == "segmentation" else DepthResult
-    name = name or assembly.name + (" (dpt)" if head == "dpt" else "")
-    return kind(name, seed, score, history, readout, assembly, time.perf_counter() - found, found - begin)
+    name = options.name or assembly.name + (" (dpt)" if options.head == "dpt" else "")
+    seconds = {"seconds": time.perf_counter() - extracted, "feature_seconds": extracted - begin}
+    return kind(name, options.seed, score, history, readout, assembly, **seconds)
+
+
+def _settings(task: str, options: ProbeOptions | None, changes: dict) -> tuple[ProbeOptions, Training]:
+    """The options and the training that they name, with single fields of either replaced."""
+    ours, of_training = ProbeOptions.__dataclass_fields__, Training.__dataclass_fields__
+    if unknown := sorted(set(changes) - set(ours) - set(of_training)):
+        raise ValueError(
+            f"A probe has no option {', '.join(unknown)}; it has {', '.join(ours)}, and for the training "
+            f"{', '.join(of_training)}."
+        )
+    options = replace(options or ProbeOptions(), **{k: v for k, v in changes.items() if k in ours})
+    if options.head not in LEVELS:
+        raise ValueError(f"head must be 'linear' or 'dpt', got {options.head!r}.")
+    training = training_of(task, options.head, options.training)
+    return options, replace(training, **{k: v for k, v in changes.items() if k in of_training})
 
 
 def _read_sets(task, data, span, memory) -> dict[str, LabelledPhotos]:
@@ -182,20 +185,11 @@ def _read_sets(task, data, span, memory) -> dict[str, LabelledPhotos]:
     return sets
 
 
-def _endless(count: int, batch: int, dice: torch.Generator):
+def _endless(count: int, batch: int, rng: torch.Generator):
     """Batches of photo numbers without end; every photo comes once before any comes again."""
     waiting = torch.empty(0, dtype=torch.long)
     while True:
         while len(waiting) < min(batch, count):
-            waiting = torch.cat([waiting, torch.randperm(count, generator=dice)])
+            waiting = torch.cat([waiting, torch.randperm(count, generator=rng)])
         yield waiting[:batch]
         waiting = waiting[batch:]
-
-
-def _measure(readout: Readout, store: FeatureStore, photos: LabelledPhotos, flip: bool):
-    parts = []
-    for some in a_few_of(len(photos)):
-        read = partial(store.batch, some, readout.norm)
-        answers = readout.answer_twice(read, (photos.height, photos.width), flip)
-        parts.append(readout.score(answers, photos.maps(some).to(answers.device)))
-    return readout.total(parts)

@@ -4,7 +4,7 @@ One class a task. Both are built from ``plan``, a dict of plain values that is s
 the same methods, so that one loop trains either and one result keeps either:
     answer(levels, cls, size)     maps at the size of the photos; answer_twice(…) averages with the mirrored photos
     loss(levels, cls, maps, …)    of one batch
-    score(answers, maps)          of one batch, and total(scores) of all
+    score(answers, maps)          of one batch, total(scores) of all, and metric(score), by which the best head is chosen
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ class SegmentationReadout(Readout):
     def answer(self, levels, cls, size: tuple[int, int]) -> Tensor:  # probabilities [B, M, H, W]
         return enlarge(self.head(self.combined(levels)), size).softmax(1)
 
-    def loss(self, levels, cls, maps: Tensor, training: Training, dice, done: int) -> Tensor:
+    def loss(self, levels, cls, maps: Tensor, training: Training, rng, done: int) -> Tensor:
         """Mean cross-entropy of the labelled pixels, of all or of those on a lattice."""
         size, where = tuple(maps.shape[1:]), None
         if training.points is not None:
-            where = lattice(*size, training.points, dice)
+            where = lattice(*size, training.points, rng)
             maps = maps[:, where[0]][:, :, where[1]]
         scores = enlarge(self.head(self.combined(levels)), size, where)
         # A batch without a labelled pixel has no mean; its loss is 0 and teaches nothing.
@@ -86,7 +86,7 @@ class SegmentationReadout(Readout):
         return SegmentationScore(sum(tables), tuple(self.plan["classes"]), torch.cat(by_photo))
 
     @staticmethod
-    def quality(score: SegmentationScore) -> float:
+    def metric(score: SegmentationScore) -> float:
         return score.miou
 
 
@@ -109,14 +109,14 @@ class DepthReadout(Readout):
     def distribution(self, levels, cls) -> Tensor:  # [B, K, 4h, 4w], sums to 1 over K
         return bin_probabilities(self.head.scores(self.combined(levels), cls))
 
-    def loss(self, levels, cls, maps: Tensor, training: Training, dice, done: int) -> Tensor:
+    def loss(self, levels, cls, maps: Tensor, training: Training, rng, done: int) -> Tensor:
         """SigLoss + 0.5 gradient loss, at all pixels, or at the cells of the head's grid that lie on a lattice."""
         feats = self.combined(levels)
         if training.points is None:
             depths = enlarge(self.head(feats, cls)[:, None], tuple(maps.shape[1:]))[:, 0]
         else:
             h, w = levels[0][0].shape[-2:]
-            rows, columns = lattice(FINER * h, FINER * w, training.points, dice)
+            rows, columns = lattice(FINER * h, FINER * w, training.points, rng)
             depths = self.head(feats, cls, (rows, columns))
             # The pixel in the middle of each cell.
             down, across = (((cells + 0.5) * size / (FINER * n)).long() for cells, size, n in zip(
@@ -136,7 +136,7 @@ class DepthReadout(Readout):
         return DepthScore(torch.cat(list(scores)))
 
     @staticmethod
-    def quality(score: DepthScore) -> float:
+    def metric(score: DepthScore) -> float:
         return score.rmse
 
 

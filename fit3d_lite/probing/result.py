@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,15 @@ AT_ONCE = 8  # photos that are answered together
 def a_few_of(count: int) -> list[range]:
     """The numbers 0 to count - 1 in ranges of as many photos as are answered at once."""
     return [range(start, min(start + AT_ONCE, count)) for start in range(0, count, AT_ONCE)]
+
+
+def measured(readout: Readout, photos: LabelledPhotos, reader: Callable, flip: bool) -> SegmentationScore | DepthScore:
+    """The score on a data set; ``reader(numbers)`` gives a function from "mirrored or not" to (levels, cls)."""
+    parts = []
+    for some in a_few_of(len(photos)):
+        answers = readout.answer_twice(reader(some), (photos.height, photos.width), flip)
+        parts.append(readout.score(answers, photos.maps(some).to(answers.device)))
+    return readout.total(parts)
 
 
 @dataclass
@@ -66,11 +76,7 @@ class Result:
             photos = LabelledPhotos(data, self.readout.task, "data set", span and (span.low, span.high))
         if photos.classes != tuple(self.readout.plan.get("classes", ())):
             raise ValueError(f"The data set has the classes {photos.classes}; {self.name} learned others.")
-        parts = []
-        for some in a_few_of(len(photos)):
-            answers = self._answer(photos.images(some), flip)
-            parts.append(self.readout.score(answers, photos.maps(some).to(answers.device)))
-        return self.readout.total(parts)
+        return measured(self.readout, photos, lambda some: self._reader(photos.images(some)), flip)
 
     def save(self, path) -> Path:
         """Keep the trained head, the numbers and the history as one .safetensors file; the ViTs are not in it, only
@@ -84,11 +90,11 @@ class Result:
 
     def _answer(self, images: Tensor, flip: bool) -> Tensor:
         """The readout's answer for a few photos."""
+        return self.readout.answer_twice(self._reader(images), tuple(images.shape[-2:]), flip)
 
-        def read(mirrored: bool):
-            return self._read(images.flip(-1) if mirrored else images)
-
-        return self.readout.answer_twice(read, tuple(images.shape[-2:]), flip)
+    def _reader(self, images: Tensor) -> Callable:
+        """A function from "mirrored or not" to what the readout takes of a few photos: (levels, cls)."""
+        return lambda mirrored: self._read(images.flip(-1) if mirrored else images)
 
     def _read(self, images: Tensor):
         tokens = {f: tokens_of(vit, images, self.readout.levels) for f, vit in self.assembly.distinct.items()}

@@ -1,8 +1,8 @@
 """How a head is trained on frozen features: the settings, the learning rate over time, and the loop.
 
-"paper" is FiT3D's recipe as far as features that are extracted once allow: its optimiser, learning rates, schedules,
+"paper" is FiT3D's recipe as far as features that are extracted once allow: its optimizer, learning rates, schedules,
 batch (8 GPUs × 2 photos) and number of steps. Left out are the augmentations that need a ViT pass a step (random scale
-and crop, colours); mirrored photos are kept, since their features can be extracted once as well. "light" trains
+and crop, colors); mirrored photos are kept, since their features can be extracted once as well. "light" trains
 in seconds on a CPU: fewer steps at a higher rate, and in each step a lattice of pixels of every photo instead of all.
 
 How long is long enough? Until copies of the same features gain nothing. A wider head learns faster, so one that is
@@ -76,17 +76,14 @@ LIGHT_DPT = {
 }
 
 
-def training_of(task: str, head: str, training: str | Training, changes: dict) -> Training:
-    """"light", "paper" or a Training, with single fields replaced. Raises ValueError for what is none of these."""
-    if isinstance(training, str):
-        if training not in ("light", "paper"):
-            raise ValueError(f"training must be 'light', 'paper' or a Training, got {training!r}.")
-        light = LIGHT_DPT if head == "dpt" else LIGHT
-        training = (light if training == "light" else PAPER)[task]
-    unknown = set(changes) - set(Training.__dataclass_fields__)
-    if unknown:
-        raise ValueError(f"Training has no {', '.join(sorted(unknown))}; it has {', '.join(Training.__dataclass_fields__)}.")
-    return replace(training, **changes)
+def training_of(task: str, head: str, training: str | Training) -> Training:
+    """What "light" or "paper" means for a task and a head, or the Training given. Raises ValueError for anything else."""
+    if isinstance(training, Training):
+        return training
+    if training not in ("light", "paper"):
+        raise ValueError(f"training must be 'light', 'paper' or a Training, got {training!r}.")
+    light = LIGHT_DPT if head == "dpt" else LIGHT
+    return (light if training == "light" else PAPER)[task]
 
 
 @dataclass(frozen=True)
@@ -113,7 +110,7 @@ def fit_head(
 
     Raises FloatingPointError when the loss is no longer finite.
     """
-    optimiser = torch.optim.AdamW(head.parameters(), lr=training.rate, weight_decay=training.weight_decay)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=training.rate, weight_decay=training.weight_decay)
     checked = {round(training.steps * (k + 1) / training.checks) for k in range(training.checks)} if validate else ()
     history, best, best_state = [], -math.inf, None
     unread: list[dict] = []  # steps whose losses are still on the device
@@ -134,10 +131,10 @@ def fit_head(
     for done in tqdm(range(training.steps), "training the head", unit="step", delay=10.0, mininterval=1.0, disable=quiet):
         head.train()
         rate = training.rate_at(done)
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = rate
         loss = loss_of(done)
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if training.clip is not None:
             nn.utils.clip_grad_norm_(head.parameters(), training.clip)
@@ -145,7 +142,7 @@ def fit_head(
         looked_at = on_step is not None or done + 1 in checked or done + 1 == training.steps
         if looked_at or loss.device.type == "cpu" or len(unread) == LATEST:
             settle()
-        optimiser.step()
+        optimizer.step()
         if done + 1 in checked:
             head.eval()
             measured = validate()
@@ -162,12 +159,12 @@ def fit_head(
 
 
 def lattice(
-    height: int, width: int, points: int, dice: torch.Generator
+    height: int, width: int, points: int, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:  # rows [points], columns [points]
     """Rows and columns equally far apart, shifted at random, so that over many steps every pixel is looked at."""
-    found = []
-    for size in (height, width):
-        count = min(points, size)
-        shift = torch.rand((), generator=dice)
-        found.append(((torch.arange(count) + shift) * size / count).long().clamp(max=size - 1))
-    return found[0], found[1]
+
+    def places(size: int) -> Tensor:
+        count, shift = min(points, size), torch.rand((), generator=rng)
+        return ((torch.arange(count) + shift) * size / count).long().clamp(max=size - 1)
+
+    return places(height), places(width)

@@ -24,8 +24,8 @@ from fit3d_lite.backbones.features import FeatureStore
 from fit3d_lite.probing.depth import gradient_loss, sig_loss
 from fit3d_lite.probing.labelled import LabelledPhotos
 from fit3d_lite.probing.metrics import confusion_matrix, mean_iou
-from fit3d_lite.probing.probe import _endless
-from fit3d_lite.probing.train import LIGHT
+from fit3d_lite.probing.probe import ProbeOptions, _endless
+from fit3d_lite.probing.train import LIGHT, Training
 from fit3d_lite.scenes.scene import IGNORE
 
 SIZE, PATCH = 32, 4
@@ -35,7 +35,7 @@ QUICK = dict(steps=40, batch=4)
 
 
 def painted(seed: int, views: int = 4) -> Scene:
-    """Photos of coloured squares: the colour names the class, the brightness the depth. No camera agrees with them, so
+    """Photos of colored squares: the color names the class, the brightness the depth. No camera agrees with them, so
     all stand in one place, where none can disagree."""
     g = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, 3, (views, 1, SIZE // 8, SIZE // 8), generator=g)
@@ -53,8 +53,8 @@ class Noise(RawPixels):
     """Features that know nothing: a fixed hash of the photo."""
 
     def extract(self, images, **options):
-        dice = torch.Generator().manual_seed(int(images.double().sum() * 1000))
-        return super().extract(torch.rand(images.shape, generator=dice), **options)
+        rng = torch.Generator().manual_seed(int(images.double().sum() * 1000))
+        return super().extract(torch.rand(images.shape, generator=rng), **options)
 
     def fingerprint(self):
         return "noise"
@@ -90,6 +90,14 @@ def test_depth_that_lies_open_in_the_features_is_found_and_noise_gives_the_mean_
     spread = TEST[0].depths.std(dim=(1, 2)).mean().item()
     assert good.rmse < 0.6 * spread and bad.rmse > 0.9 * spread
     assert good.delta1 > bad.delta1 and good.score.by_photo.shape == (4, 6)
+
+
+def test_options_come_as_one_object_or_by_name():
+    mine = Training(**dataclasses.asdict(LIGHT["segmentation"]) | QUICK)
+    named = segment(seed=3, name="mine", training=mine, rate=3e-3)
+    found = probe_segmentation(RawPixels(PATCH), TRAIN, TEST, None, ProbeOptions(seed=3, name="other", training=mine),
+                               name="mine", rate=3e-3)  # fmt: skip
+    assert found.name == "mine" and found.seed == 3 and found.history == named.history != segment(seed=3).history
 
 
 @pytest.mark.parametrize("probe", [segment, deepen])
@@ -157,9 +165,9 @@ def test_an_answer_is_head_on_features_with_the_norm_for_labels_and_without_it_f
 def test_losses_of_a_batch_are_those_of_the_paper():
     found, maps = segment(steps=1), TRAIN[0].labels.clone()
     maps[:, :5] = IGNORE
-    read, dice = found._read(TRAIN[0].images), torch.Generator()
+    read, rng = found._read(TRAIN[0].images), torch.Generator()
     every = dataclasses.replace(LIGHT["segmentation"], points=None)
-    loss = found.readout.loss(*read, maps, every, dice, 0)
+    loss = found.readout.loss(*read, maps, every, rng, 0)
     scores = F.interpolate(found.readout.head(read[0][0][0]), SIZE, mode="bilinear")
     assert_close(loss, F.cross_entropy(scores, maps, ignore_index=IGNORE))
     deep, maps = deepen(steps=1), TRAIN[0].depths.clone()
@@ -168,7 +176,7 @@ def test_losses_of_a_batch_are_those_of_the_paper():
     every = dataclasses.replace(LIGHT["depth"], points=None, scale_first=2)
     for done in (0, 1, 2):
         expected = sig_loss(guess, maps, warm_up=done < 2) + 0.5 * gradient_loss(guess, maps)
-        assert_close(deep.readout.loss(*read, maps, every, dice, done), expected)
+        assert_close(deep.readout.loss(*read, maps, every, rng, done), expected)
 
 
 def test_mirrored_photos_are_learned_with_mirrored_maps(monkeypatch):
@@ -381,8 +389,9 @@ def test_the_crop_follows_the_size_of_the_photo():
     [
         (dict(head="mlp"), "head must be 'linear' or 'dpt', got 'mlp'"),
         (dict(training="heavy"), "training must be 'light', 'paper' or a Training, got 'heavy'"),
-        (dict(learning_rate=1.0), "Training has no learning_rate; it has steps, batch, rate"),
+        (dict(learning_rate=1), "A probe has no option learning_rate; it has head, width, .* and for the training steps, batch"),
         (dict(steps=0), "steps=0"),
+        (dict(span="nyu"), "A probe has no option span"),
         (dict(decay="step"), "decay must be 'poly' or 'cosine'"),
     ],
 )

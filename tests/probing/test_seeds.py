@@ -22,9 +22,9 @@ def test_runs_give_mean_and_spread():
 
 @pytest.mark.parametrize("shift", [0.0, 0.01, 0.2])
 def test_a_paired_difference_is_scipys_t_test(shift):
-    dice = np.random.default_rng(3)
-    before = dice.normal(0.3, 0.05, 6)
-    after = before + shift + dice.normal(0, 0.02, 6)
+    rng = np.random.default_rng(3)
+    before = rng.normal(0.3, 0.05, 6)
+    after = before + shift + rng.normal(0, 0.02, 6)
     found, expected = paired(before, after), ttest_rel(after, before)
     interval = expected.confidence_interval(0.95)
     assert found.mean - found.half_width == pytest.approx(interval.low)
@@ -41,11 +41,11 @@ def test_pairs_must_match():
 
 
 def photos(count, seed, noise=0.15):
-    """Photos of one colour with noise; three colours are three classes."""
+    """Photos of one color with noise; three colors are three classes."""
     g = torch.Generator().manual_seed(seed)
     classes = torch.randint(0, 3, (count,), generator=g)
-    colours = torch.tensor([[0.7, 0.4, 0.4], [0.4, 0.7, 0.4], [0.4, 0.4, 0.7]])[classes]
-    return (colours[:, :, None, None] + noise * torch.randn(count, 3, 8, 8, generator=g)).clamp(0, 1), classes.numpy()
+    colors = torch.tensor([[0.7, 0.4, 0.4], [0.4, 0.7, 0.4], [0.4, 0.4, 0.7]])[classes]
+    return (colors[:, :, None, None] + noise * torch.randn(count, 3, 8, 8, generator=g)).clamp(0, 1), classes.numpy()
 
 
 def test_neighbours_vote_by_cosine():
