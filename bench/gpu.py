@@ -43,8 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("bench-gpu: no CUDA device here. On Colab choose Runtime, Change runtime type, T4 GPU; --try runs anywhere.")
         return 2
     if given.build:
-        from fit3d_lite import build_gsplat
-        from fit3d_lite.splatting.gpu.gsplat_tools import BuildError
+        from fit3d_lite.splatting.gpu import BuildError, build_gsplat
 
         try:
             build_gsplat(wait=True)

@@ -1,6 +1,6 @@
 """Stand-ins for gsplat where there is no GPU.
 
-``functions`` is a module with those functions of gsplat 1.5.3 that gsplat_path.py calls: the same signatures, layouts,
+``functions`` is a module with those functions of gsplat 1.5.3 that gsplat_draw.py calls: the same signatures, layouts,
 number types and refusals, written in plain torch from the equations (so slow, and with no code of gsplat's nor of
 fit3d_lite's). ``tests/splatting/gpu/test_gsplat.py`` compares the signatures with the installed gsplat's.
 
@@ -198,15 +198,14 @@ FUNCTIONS = (
     rasterization, fully_fused_projection, isect_tiles, isect_offset_encode, rasterize_to_indices_in_range,
 )  # fmt: skip
 
-# What a Python extension needs, and attributes by the names that are looked for.
+# What a Python extension needs, and one attribute.
 EXTENSION = """
 #include <Python.h>
-#include <initializer_list>
 const char* first();
 static PyModuleDef module = {PyModuleDef_HEAD_INIT, "NAME", nullptr, -1, nullptr};
 PyMODINIT_FUNC PyInit_NAME() {
     PyObject* made = PyModule_Create(&module);
-    for (const char* name : {"first", HOLDS}) PyModule_AddStringConstant(made, name, first());
+    PyModule_AddStringConstant(made, "first", first());
     return made;
 }
 """
@@ -233,13 +232,13 @@ def need_compiler() -> None:
         pytest.skip("no C++ compiler or no Python.h")
 
 
-def package(folder: Path, holds: tuple[str, ...] = (), name: str = "gsplat_cuda") -> Path:
+def package(folder: Path, name: str = "gsplat_cuda") -> Path:
     """Write a gsplat 1.5.3 under ``folder`` (to be put on sys.path) and return the package's folder."""
     files = {
         "gsplat/__init__.py": "",
         "gsplat/cuda/__init__.py": "",
         "gsplat/cuda/_backend.py": BACKEND,
-        "gsplat/cuda/ext.cpp": EXTENSION.replace("NAME", name).replace("HOLDS", ", ".join(f'"{h}"' for h in holds)),
+        "gsplat/cuda/ext.cpp": EXTENSION.replace("NAME", name),
         "gsplat/cuda/csrc/first.cpp": 'const char* first() { return "compiled"; }\n',
         "gsplat-1.5.3.dist-info/METADATA": "Metadata-Version: 2.1\nName: gsplat\nVersion: 1.5.3\n",
     }

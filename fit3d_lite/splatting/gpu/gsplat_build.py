@@ -1,15 +1,14 @@
 """gsplat, compiled in the background while the notebook goes on.
 
-gsplat's wheel holds no binary: at its first use it compiles itself, which takes some ten minutes and blocks the cell.
-``build_gsplat`` starts that work in a process of its own (see gsplat_compile.py) that outlives interrupted cells and
-restarted kernels. Until it is done everything is drawn by torch or Triton; then ``gsplat_path.ready()`` turns true,
-in the same notebook.
+gsplat's wheel holds no binary: at its first use it compiles itself, which takes some ten minutes, blocks the cell, and
+starts from nothing when it was interrupted. ``build_gsplat`` has torch's ``cpp_extension.load`` do the same work in a
+process of its own, which outlives interrupted cells and restarted kernels, and in a folder that is kept, so that ninja
+goes on where it was stopped. Until it is done torch or Triton draw; then ``gsplat_draw.ready()`` turns true, in the same
+notebook.
 
-    cache_folder()/gsplat/<versions and architecture>/gsplat_cuda.so    the finished library, .log and .lock beside it
-    <folder>/<versions and architecture>/gsplat_cuda.so                 a copy to keep, for example on Drive
-
-The finished library alone is kept, and loaded without asking ninja: ninja compares times of files, and on a new Colab
-machine all of gsplat's are new, so that it would compile everything again.
+    cache_folder()/gsplat/<versions and architecture>/gsplat_cuda.so     the library: appears when it is whole
+    …/gsplat_cuda.log                                                    what the compilers said, this time
+    …/build/                                                             objects, and ninja's memory
 
 From a terminal: ``python -m fit3d_lite build-gsplat --arch 7.5``.
 """
@@ -17,207 +16,230 @@ From a terminal: ``python -m fit3d_lite build-gsplat --arch 7.5``.
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
+import importlib.util
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
-from .gsplat_compile import copy_whole, lock
-from .gsplat_found import forget, library_path
-from .gsplat_tools import BuildError, Tools, architecture, installed_gsplat, look_for_tools, need_disk
+from .gsplat_draw import NAME, PIP, forget_no, library_path
+
+KNOWN = "1.5."  # the versions whose sources lie where compile_library looks for them
+JOB_GB = 2.0  # most that one compiler was seen to hold is 2.2 GB; the others stay near 1
+# The flags that gsplat 1.5.3 compiles itself with.
+FLAGS = {"extra_cflags": ["-O3", "-Wno-attributes"], "extra_cuda_cflags": ["-O3", "-use_fast_math"]}
+CHILD = "import sys; from fit3d_lite.splatting.gpu.gsplat_build import compile_library; compile_library(*sys.argv[1:])"
+# The compiler's own words. Not ninja's lines, which begin with a bracket and repeat whole commands, nor "FAILED: file".
+ERROR = r"^(?!\[|FAILED:)(?:.*(?:\berror\s*:|undefined reference|cannot find -l|Unsupported gpu|due to signal)|\w*Error: ).*"
 
 
-def build_gsplat(
-    folder: str | Path | None = None,
-    jobs: int | None = None,
-    arch: str | None = None,
-    wait: bool = False,
-    *,
-    progress: bool = True,
-) -> Build:
+class BuildError(RuntimeError):
+    """gsplat cannot be compiled here, or its compiler failed; the message says why in words of the cause."""
+
+
+def build_gsplat(jobs: int | None = None, arch: str | None = None, wait: bool = False) -> Build:
     """Compile gsplat's CUDA extension in the background, or find it compiled, or join a build that is under way.
 
     Args:
-        folder: where a copy of the finished library is kept and looked for, such as a folder of a mounted Drive.
         jobs: compilers at once; by default one per core, as long as each has 2 GB of free memory.
         arch: compute capability to compile for; by default the device's. With it no device is needed ("7.5": a T4).
-        wait: return only when it is done. Interrupting the wait leaves the build running.
-        progress: print a line at the start, and a bar while waiting.
-
-    Returns:
-        A :class:`Build`: ``.progress()``, ``.done``, ``.wait()``, ``.log``, ``.stop()``.
+        wait: show a bar and return only when it is done. Interrupting the wait leaves the build running.
 
     Raises:
         ValueError: ``jobs`` < 1 or an ``arch`` that is none. BuildError: what a build needs is missing (gsplat, ninja,
-            nvcc, a CUDA device, disk …), one sentence with the remedy, before any work; with ``wait`` also when the
-            compiler fails.
+            nvcc, a CUDA device …), one sentence with the remedy, before any work; with ``wait`` also when the compiler
+            fails.
     """
-    installed_gsplat()
-    arch = architecture(arch)
-    library = library_path(arch)
-    kept = None if folder is None else library_path(arch, Path(folder).expanduser())
-    if kept is not None:
-        need_disk(kept.parent, megabytes=100)
-    if kept is not None and kept.is_file() and not library.is_file():
-        copy_whole(kept, library)
-    build = Build(library, kept)
-    if build.done:
-        build.keep()
-    elif not build.running:
-        tools = look_for_tools(arch, jobs)
-        need_disk(library.parent)
-        build.start(tools)
-        if progress:
-            print(
-                f"gsplat {tools.version} is being compiled in the background for compute capability {arch}, "
-                f"{tools.jobs} file{'s' * (tools.jobs > 1)} at a time; the notebook goes on without it. Log: {build.log}"
-            )
-    return build.wait(progress=progress) if wait else build
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"jobs is the number of compilers at once and must be ≥ 1, got {jobs}.")
+    package, arch = installed_gsplat(), architecture(arch)
+    build = Build(library_path(arch))
+    if not build.done and not build.running:
+        jobs = jobs or default_jobs()
+        build.start(package, environment(arch, jobs))
+        print(f"gsplat is being compiled in the background for compute capability {arch}, {jobs} at a time; the notebook "
+              f"goes on without it. Log: {build.log}")  # fmt: skip
+    return build.wait() if wait else build
 
 
 class Build:
     """A library that is compiled, being compiled, or was not: all of it read from disk, so any process may ask."""
 
-    def __init__(self, library: Path, kept: Path | None = None):
-        self.library, self.kept = library, kept
-        self.log = library.with_suffix(".log")
+    def __init__(self, library: Path):
+        self.library, self.log = library, library.with_suffix(".log")
         self._process: subprocess.Popen | None = None
 
     @property
     def done(self) -> bool:
         """Whether the library is whole."""
         if self.library.is_file():
-            forget()  # what gsplat_path.ready() said before
+            forget_no()
             return True
         return False
 
     @property
     def running(self) -> bool:
-        """Whether a process is compiling it, this notebook's or another."""
-        if self.library.is_file() or not self.library.parent.is_dir():
+        """Whether a process is compiling it, this notebook's or another: then somebody holds the log."""
+        if self.library.is_file() or not self.log.is_file():
             return False
-        if self._process is not None and self._process.poll() is None:
-            return True
-        held = lock(self.library)
-        if held is not None:
-            held.close()
-        return held is None
+        with open(self.log) as log:
+            return not _lock(log)
 
     @property
-    def error(self) -> str | None:
-        """What the compiler said first, when the last attempt failed or was killed; None while there is none."""
-        if self.running or self.library.is_file() or not self.log.is_file():
-            return None
-        lines = self.log.read_text(errors="replace").splitlines()
-        said = [line.strip() for line in lines if _is_error(line)]
+    def error(self) -> str:
+        """What the compiler said first, when the last attempt ended without a library."""
+        said = re.findall(ERROR, self._said(), re.MULTILINE)
         text = "\n".join(said[:3]) or "it ended without a word, so it was probably killed"
-        if re.search(r"Killed|signal 9|out of memory", text):
-            text += "\nThe machine was out of memory: try jobs=1."
-        return text
+        killed = re.search(r"Killed|signal 9|out of memory", text)
+        return text + "\nThe machine was out of memory: try jobs=1." * bool(killed)
 
     def progress(self) -> tuple[int, int]:
-        """(steps done, steps in all): the files to compile and the linking; (0, 0) until the list is made."""
-        plan = self.library.parent / "build/build.ninja"
-        if not plan.is_file():
-            return 0, 0
-        total = len(re.findall(r"^build \S+: (?:compile|cuda_compile|link) ", plan.read_text(), re.MULTILINE))
-        if self.library.is_file():
-            return total, total
-        said = self.log.read_text(errors="replace") if self.log.is_file() else ""
-        steps = re.findall(r"^\[(\d+)/(\d+)\] ", said, re.MULTILINE)
-        if not steps:  # nothing finished in this attempt yet; ninja remembers those before
-            memory = plan.with_name(".ninja_log")  # start, end, time, name, hash
-            known = memory.read_text() if memory.is_file() else ""
-            made = set(re.findall(r"^\d+\t\d+\t\d+\t([^\t]+)\t", known, re.MULTILINE))
-            return sum((plan.parent / name).is_file() for name in made), total
-        finished, planned = map(int, steps[-1])
-        return total - planned + finished, total  # a resumed build plans only what is left
+        """(steps done, steps in all) of this attempt, which leaves out what earlier ones compiled; (0, 0) at first."""
+        steps = re.findall(r"^\[(\d+)/(\d+)\] ", self._said(), re.MULTILINE)
+        return tuple(map(int, steps[-1])) if steps else (0, 0)
 
-    def start(self, tools: Tools) -> None:
+    def start(self, package: Path, environment: dict[str, str]) -> None:
         """Start the compiling process. :func:`build_gsplat` does it when nothing is there and nobody is at it."""
         self.library.parent.mkdir(parents=True, exist_ok=True)
-        files = [tools.package, self.library] + ([self.kept] if self.kept is not None else [])
         with open(self.log, "a") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "fit3d_lite.splatting.gpu.gsplat_compile", *map(str, files)],
-                env=tools.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+            if not _lock(log):
+                return  # another notebook was quicker
+            log.truncate(0)
+            self._process = subprocess.Popen(  # it and its ninja write to the log, and so hold it as long as they live
+                [sys.executable, "-c", CHILD, str(package), str(self.library)],
+                env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 start_new_session=True,  # a cell's interrupt goes to the notebook's process group, not to this one
-            )
+            )  # fmt: skip
 
-    def wait(self, timeout: float | None = None, *, progress: bool = True) -> Build:
-        """Return when it is done. BuildError, with the compiler's first errors, when it fails; TimeoutError after
-        ``timeout`` seconds. Interrupting leaves the build running.
-        """
-        start = time.monotonic()
-        with tqdm(desc="compiling gsplat", unit="file", disable=not progress, delay=1.0) as bar:
+    def wait(self) -> Build:
+        """Return when it is done. BuildError, with the compiler's first errors, when it fails."""
+        with tqdm(desc="compiling gsplat", unit="file", delay=1.0) as bar:
             while not self.done and self.running:
                 steps, bar.total = self.progress()
                 bar.update(steps - bar.n)
-                if timeout is not None and time.monotonic() - start > timeout:
-                    raise TimeoutError(
-                        f"gsplat is not compiled after {timeout:g} s ({steps} of {bar.total} steps done)."
-                    )
                 time.sleep(0.2)
-            bar.update(self.progress()[0] - bar.n)
         if not self.done:
             raise BuildError(f"gsplat could not be compiled; the whole log is {self.log}.\n{self.error}")
-        self.keep()
         return self
-
-    def keep(self) -> None:
-        """Copy the library to the folder given, unless the compiling process has done so already."""
-        if self.kept is not None and not self.kept.is_file():
-            copy_whole(self.library, self.kept)
 
     def stop(self) -> None:
         """End the process that this notebook started. What is compiled so far is kept, and the next build goes on."""
-        if self._process is None or self._process.poll() is not None:
-            return
-        os.killpg(self._process.pid, signal.SIGTERM)  # ninja hears it too, and ends its compilers
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process is not None and self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGTERM)  # ninja hears it too, and ends its compilers
             self._process.wait()
+
+    def _said(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.is_file() else ""
 
     def __repr__(self) -> str:
         if self.done:
             return f"gsplat is compiled: {self.library}"
-        steps, total = self.progress()
-        how = f"{steps} of {total} steps" if total else "listing what is to compile"
         if self.running:
-            return f"gsplat is being compiled: {how}; log {self.log}"
-        return f"gsplat is not compiled ({how}): {self.error or 'not started'}; log {self.log}"
+            return "gsplat is being compiled: {} of {} steps; log {}".format(*self.progress(), self.log)
+        return f"gsplat is not compiled; log {self.log}. {self.error}"
 
 
-def _is_error(line: str) -> bool:
-    # Lines in brackets are ninja's, which repeat whole commands; "FAILED:" names only the file. The compiler's error
-    # stands above Python's (RuntimeError: Error building …), so it comes first.
-    spoken = re.search(
-        r"\b(fatal )?error\s*:|undefined reference|cannot find -l|Unsupported gpu|died due to signal|^\w*Error: ", line
+def compile_library(package: str, library: str) -> None:
+    """What the background process does: compile what is not compiled yet, import it once, and give it its name."""
+    from torch.utils import cpp_extension
+
+    os.nice(10)  # the notebook's own work goes first
+    cuda, build = Path(package) / "cuda", Path(library).parent / "build"
+    build.mkdir(exist_ok=True)
+    # torch ≤ 2.11 waits forever for this file when its owner was killed. We hold the log, so nobody owns it.
+    (build / "lock").unlink(missing_ok=True)
+    cpp_extension.load(
+        NAME,
+        [str(file) for file in (*sorted(cuda.glob("csrc/*.cu")), *sorted(cuda.glob("csrc/*.cpp")), cuda / "ext.cpp")],
+        extra_include_paths=[str(cuda / "include"), str(cuda / "csrc/third_party/glm")],
+        build_directory=str(build),
+        verbose=True,
+        **FLAGS,
     )
-    return bool(spoken) and not line.startswith(("[", "FAILED:"))
+    os.replace(build / f"{NAME}.so", library)
+
+
+def _lock(file) -> bool:
+    """Whether this process could take an open file for itself; the kernel gives it back however its holders end."""
+    import fcntl  # here, because Windows has none, and there this module is imported too
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def installed_gsplat() -> Path:
+    """Folder of the gsplat package, or BuildError when it, or what it imports, is not there."""
+    if sys.platform != "linux":
+        raise BuildError(f"build_gsplat works on Linux only (this is {sys.platform}); the torch path works everywhere.")
+    for module in ("gsplat", "packaging"):  # gsplat imports packaging and does not ask pip for it
+        if importlib.util.find_spec(module) is None:
+            raise BuildError(f"{module} is not installed: {PIP}")
+    version = importlib.metadata.version("gsplat")
+    if not version.startswith(KNOWN):
+        raise BuildError(f"build_gsplat knows gsplat {KNOWN}x and found {version}: {PIP}")
+    return Path(importlib.util.find_spec("gsplat").origin).parent
+
+
+def architecture(arch: str | None) -> str:
+    """``arch``, checked, or the device's. BuildError without a device, or with a torch that could not use one."""
+    if arch is not None and not re.fullmatch(r"\d+\.\d", arch):
+        raise ValueError(f'arch is one compute capability such as "7.5" (a T4), got {arch!r}.')
+    if torch.version.cuda is None:
+        raise BuildError(f"This torch {torch.__version__} is a build without CUDA, and gsplat draws on a GPU only.")
+    if arch is None and not torch.cuda.is_available():
+        raise BuildError('There is no CUDA device to compile for: switch on the GPU, or name one by arch ("7.5": a T4).')
+    return arch or "{}.{}".format(*torch.cuda.get_device_capability())
+
+
+def default_jobs() -> int:
+    """As many compilers as there are cores and free memory for: 2 on Colab, whose memory gsplat's own ten would fill."""
+    memory = Path("/proc/meminfo")
+    free = re.search(r"MemAvailable:\s+(\d+) kB", memory.read_text() if memory.exists() else "")
+    return max(1, min(len(os.sched_getaffinity(0)), int(int(free[1]) / 2**20 / JOB_GB) if free else 1))
+
+
+def environment(arch: str, jobs: int) -> dict[str, str]:
+    """What the compiling process is told. BuildError when a tool is missing."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    if shutil.which("ninja", path=path) is None:
+        raise BuildError("Compiling gsplat needs ninja, which is not on the PATH: pip install ninja.")
+    nvcc = shutil.which("nvcc", path=path)
+    home = Path(os.environ.get("CUDA_HOME") or (Path(nvcc).resolve().parents[1] if nvcc else "/usr/local/cuda"))
+    if not (home / "bin/nvcc").is_file():
+        raise BuildError(
+            f"Compiling gsplat needs CUDA's compiler nvcc {torch.version.cuda}, and none is in {home}; Colab's GPU "
+            "machines have it, elsewhere install the CUDA toolkit or set CUDA_HOME."
+        )
+    return os.environ | {
+        "PATH": path,
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),  # a notebook finds this package by its own sys.path
+        "CUDA_HOME": str(home),
+        "TORCH_CUDA_ARCH_LIST": arch,
+        "MAX_JOBS": str(jobs),
+        "NINJA_STATUS": "[%f/%t] ",  # Build.progress reads it
+    }
 
 
 def main(given: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m fit3d_lite build-gsplat", description="Compile gsplat and wait.")
-    parser.add_argument("--folder", help="where a copy of the finished library is kept")
     parser.add_argument("--jobs", type=int, help="compilers at once")
     parser.add_argument("--arch", help='compute capability, such as "7.5"; the device\'s when left out')
     given = parser.parse_args(given)
     try:
-        print(build_gsplat(given.folder, given.jobs, given.arch, wait=True))
+        print(build_gsplat(given.jobs, given.arch, wait=True))
     except (BuildError, ValueError) as problem:
         sys.exit(str(problem))
     except KeyboardInterrupt:
         print("Not waiting any longer; the build goes on in the background, and this command joins it again.")
     return 0
-

@@ -1,27 +1,41 @@
 """gsplat behind splat.py: the same picture, the same pairs, from gsplat's CUDA kernels.
 
-``ready`` says whether they can be used, and asking costs nothing worth mentioning and never starts a compiler;
-``render`` and ``pairs`` use them. Our constants are gsplat's, so nothing needs converting but the layout: gsplat wants a
-batch of cameras (ours is one, C = 1) and float32.
+``ready`` says whether they can be used; asking costs nothing worth mentioning and never starts a compiler. ``render``
+and ``pairs`` use them. Our constants are gsplat's, so nothing needs converting but the layout: gsplat wants a batch of
+cameras (ours is one, C = 1) and float32.
+
+Imported the plain way, gsplat starts its compiler when it finds no binary. So the binary is loaded here first, from its
+path, and given to gsplat under the name ``gsplat.csrc`` that it looks for before it thinks of compiling.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.machinery
+import importlib.metadata
+import importlib.util
 import math
+import sys
+import time
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ...base.machine import cache_folder
 from ...scenes.camera import Camera
 from ..gaussians import Gaussians
 from ..projection import EPS2D, check_near
-from .gsplat_found import why_not
 
+PIP = "pip install gsplat==1.5.3 ninja packaging"
+NAME = "gsplat_cuda"  # how a library that is not part of a wheel calls itself; fixed in gsplat's sources
 TILE = 16  # pixels; gsplat's own, "other values are not tested"
 # The backward kernel holds a tile's Gaussians with all their channels in shared memory: 39,936 bytes at 32 channels,
 # 72,704 at 64, and a block of a T4 has 65,536.
 CHUNK = 32
 EVERY_BATCH = 2**31 - 1  # rasterize_to_indices_in_range lists batches of Gaussians from 0 up to this one
+ASK_AGAIN = 10.0  # seconds that a "no" is believed: a build may finish in another process
+_believed: tuple[float, str | None] | None = None  # until when (time.monotonic), and why not
 
 
 def ready() -> bool:
@@ -30,15 +44,29 @@ def ready() -> bool:
 
     Never compiles, prints or raises. A yes is remembered for good, a no until a build finishes or ten seconds pass.
     """
-    return why_not(_draw_one) is None
+    return _why_not() is None
 
 
 def problem(device: torch.device) -> str | None:
     """Why gsplat cannot draw what lies on ``device``, without a full stop, or None when it can."""
-    reason = why_not(_draw_one)
+    reason = _why_not()
     if reason is None and torch.device(device).type != "cuda":
         return f"gsplat draws on a CUDA device, and the Gaussians are on {device}"
     return reason
+
+
+def library_path(arch: str) -> Path:
+    """Where build_gsplat keeps the library for these versions of gsplat, torch, Python and this architecture ("7.5")."""
+    versions = f"gsplat{importlib.metadata.version('gsplat')}-torch{torch.__version__}"
+    python = f"py{sys.version_info.major}{sys.version_info.minor}"
+    return cache_folder() / "gsplat" / f"{versions}-{python}-sm{arch.replace('.', '')}" / f"{NAME}.so"
+
+
+def forget_no() -> None:
+    """Look again at the next question, unless gsplat is known to draw."""
+    global _believed
+    if _believed is not None and _believed[1] is not None:
+        _believed = None
 
 
 def render(
@@ -56,10 +84,9 @@ def render(
     _only_float32(cloud, values)
     check_near(near)
     camera.check()
+    height, width, channels = camera.height, camera.width, values.shape[1]
     if not len(cloud):  # gsplat divides by the number of Gaussians
-        return values.new_zeros(camera.height, camera.width, values.shape[1]), values.new_zeros(
-            camera.height, camera.width
-        )
+        return values.new_zeros(height, width, channels), values.new_zeros(height, width)
     import gsplat
 
     pose, K = _batch_of_one(camera, cloud.means)
@@ -69,11 +96,11 @@ def render(
         cloud.scales,
         cloud.opacities,
         # gsplat refuses zero channels; then one is drawn for the opacity and none returned.
-        values if values.shape[1] else values.new_zeros(len(cloud), 1),
+        values if channels else values.new_zeros(len(cloud), 1),
         pose,
         K,
-        camera.width,
-        camera.height,
+        width,
+        height,
         near_plane=near,
         eps2d=EPS2D,
         packed=False,
@@ -81,7 +108,7 @@ def render(
         rasterize_mode="classic",
         channel_chunk=min(channel_chunk, CHUNK),
     )
-    return image[0, ..., : values.shape[1]], alpha[0, ..., 0]
+    return image[0, ..., :channels], alpha[0, ..., 0]
 
 
 @torch.no_grad()
@@ -118,18 +145,9 @@ def pairs(cloud: Gaussians, camera: Camera, near: float) -> tuple[Tensor, Tensor
     across, down = math.ceil(width / TILE), math.ceil(height / TILE)
     _, tile_ids, order = gsplat.isect_tiles(means2d, radii, depths, TILE, across, down, packed=False)
     offsets = gsplat.isect_offset_encode(tile_ids, 1, across, down).reshape(1, down, across)
+    light = torch.ones(1, height, width, device=cloud.means.device)  # nothing drawn yet: all of it passes
     gaussian, pixel, _ = gsplat.rasterize_to_indices_in_range(
-        0,
-        EVERY_BATCH,
-        torch.ones(1, height, width, device=cloud.means.device),  # nothing drawn yet: all light passes
-        means2d,
-        conics,
-        cloud.opacities[None],
-        width,
-        height,
-        TILE,
-        offsets,
-        order,
+        0, EVERY_BATCH, light, means2d, conics, cloud.opacities[None], width, height, TILE, offsets, order
     )
     return gaussian.long(), pixel.long()
 
@@ -143,6 +161,59 @@ def _only_float32(cloud: Gaussians, values: Tensor | None = None) -> None:
     if types != {torch.float32}:
         names = ", ".join(sorted(str(t).removeprefix("torch.") for t in types))
         raise ValueError(f"gsplat computes in float32 only, got {names}: call .float(), or use backend='torch'.")
+
+
+def _why_not() -> str | None:
+    """None when gsplat can draw here, else the reason in one sentence, without its full stop."""
+    global _believed
+    if _believed is None or time.monotonic() > _believed[0]:
+        try:
+            reason = _connect()
+            if reason is None:
+                _draw_one()
+        except Exception as error:  # of whatever kind: a broken gsplat must not break a render that can do without
+            reason = f"gsplat does not run here: {type(error).__name__}: {error}"
+        _believed = (math.inf if reason is None else time.monotonic() + ASK_AGAIN, reason)
+    return _believed[1]
+
+
+def _connect() -> str | None:
+    """Find the compiled extension, load it, hand it to gsplat; or say what is missing."""
+    if not torch.cuda.is_available():
+        return "gsplat draws on a CUDA device, and there is none"
+    found = importlib.util.find_spec("gsplat")
+    if found is None:
+        return f"gsplat is not installed: {PIP}"
+    backend = sys.modules.get("gsplat.cuda._backend")
+    if backend is not None and backend._C is not None:
+        return None  # somebody has used gsplat before
+    # A compiled wheel brings its library along; else build_gsplat has made one, or nobody.
+    of_wheel = [Path(found.origin).with_name(f"csrc{ending}") for ending in importlib.machinery.EXTENSION_SUFFIXES]
+    failures = []
+    for path in [*of_wheel, library_path("{}.{}".format(*torch.cuda.get_device_capability()))]:
+        if not path.is_file():
+            continue
+        try:
+            _hand_over(_load(path))
+            return None
+        except ImportError as error:
+            failures.append(f"{path} cannot be loaded ({error})")
+    return "; ".join(failures) or "gsplat is not compiled yet: f3d.build_gsplat() does it in the background"
+
+
+def _load(path: Path):
+    # The part before the first dot is how the library calls itself inside: csrc in a wheel, else gsplat_cuda.
+    spec = importlib.util.spec_from_file_location(path.name.split(".")[0], path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _hand_over(module) -> None:
+    gsplat = importlib.import_module("gsplat")
+    gsplat.csrc = sys.modules["gsplat.csrc"] = module
+    backend = importlib.import_module("gsplat.cuda._backend")
+    backend._C = module  # also where it was imported before the library was there, and holds None
 
 
 def _draw_one() -> None:

@@ -3,10 +3,8 @@
 That gsplat's own kernels give torch's numbers is tested on a GPU (test_gpu_parity.py).
 """
 
-import importlib.util
 import inspect
 import math
-import os
 import subprocess
 import sys
 import time
@@ -17,11 +15,10 @@ import pytest
 import torch
 from clouds import camera, cloud, parts, relative
 
-import fit3d_lite.splatting.gpu.gsplat_found as found
 from fit3d_lite import Gaussians
 from fit3d_lite import render as render_any
-from fit3d_lite.splatting.gpu import gsplat_draw as gsplat_path
-from fit3d_lite.splatting.gpu.gsplat_found import library_path
+from fit3d_lite.splatting.gpu import gsplat_draw
+from fit3d_lite.splatting.gpu.gsplat_draw import library_path
 
 # The stand-in inverts 2×2 covariances in float32, as gsplat does, and a needle's inverse loses three digits by that
 # (1e-7 becomes 1e-4). A wrong convention is off by a hundredth and more.
@@ -45,7 +42,7 @@ def test_picture_opacity_and_gradients_equal_the_torch_path(gsplat):
     g = torch.Generator().manual_seed(3)
     values, push = torch.randn(len(c), 5, generator=g), torch.randn(20, 24, 6, generator=g)
     results = []
-    for draw in (lambda *a: gsplat_path.render(*a, 0.2), lambda k, *a: render_any(k, *a, backend="torch")):
+    for draw in (lambda *a: gsplat_draw.render(*a, 0.2), lambda k, *a: render_any(k, *a, backend="torch")):
         leaf = [p.clone().requires_grad_() for p in [*parts(c), values]]
         image, alpha = draw(Gaussians(*leaf[:4], c.colors), cam, leaf[4])
         assert image.shape == (20, 24, 5) and alpha.shape == (20, 24)
@@ -59,7 +56,7 @@ def test_picture_opacity_and_gradients_equal_the_torch_path(gsplat):
 def test_opacity_alone_passes_gradients(gsplat):
     c, cam = small()
     opacities = c.opacities.clone().requires_grad_()
-    _, alpha = gsplat_path.render(Gaussians(c.means, c.quats, c.scales, opacities, c.colors), cam, c.colors, 0.2)
+    _, alpha = gsplat_draw.render(Gaussians(c.means, c.quats, c.scales, opacities, c.colors), cam, c.colors, 0.2)
     alpha.sum().backward()
     assert float(opacities.grad.abs().sum()) > 1
 
@@ -70,7 +67,7 @@ def test_opacity_alone_passes_gradients(gsplat):
 def test_wide_values_are_drawn_at_most_32_channels_at_a_time(gsplat, width, chunk, passes):
     c, cam = small(count=30)
     values = torch.randn(len(c), width)
-    image, _ = gsplat_path.render(c, cam, values, 0.2, channel_chunk=chunk)
+    image, _ = gsplat_draw.render(c, cam, values, 0.2, channel_chunk=chunk)
     assert gsplat.CHANNELS_DRAWN == passes
     assert relative(image, render_any(c, cam, values, backend="torch")[0]) < CLOSE
 
@@ -79,15 +76,15 @@ def test_the_near_plane_is_ours(gsplat):
     c, cam = small()
     z = (c.means @ cam.world_to_camera[2, :3]) + cam.world_to_camera[2, 3]
     near = float(z.sort().values[len(z) // 2 : len(z) // 2 + 2].mean())  # between two Gaussians
-    image, _ = gsplat_path.render(c, cam, c.colors, near)
+    image, _ = gsplat_draw.render(c, cam, c.colors, near)
     assert relative(image, render_any(c[z > near], cam, backend="torch")[0]) < CLOSE
-    gaussian, _ = gsplat_path.pairs(c, cam, near)
+    gaussian, _ = gsplat_draw.pairs(c, cam, near)
     assert len(gaussian) and float(z[gaussian].min()) >= near
 
 
 def test_pairs_come_by_pixel_and_in_a_pixel_from_near_to_far(gsplat):
     c, cam = small(seed=4)
-    gaussian, pixel = gsplat_path.pairs(c, cam, 0.2)
+    gaussian, pixel = gsplat_draw.pairs(c, cam, 0.2)
     assert gaussian.dtype == pixel.dtype == torch.int64 and not gaussian.requires_grad
     assert (pixel.diff() >= 0).all()
     z = (c.means @ cam.world_to_camera[2, :3])[gaussian]
@@ -113,19 +110,19 @@ def test_a_view_matrix_from_gsplats_pairs_equals_torchs(gsplat, monkeypatch):
 
 def test_empty_things_are_drawn_empty_without_asking_gsplat(gsplat):
     c, cam = small(count=20)
-    image, alpha = gsplat_path.render(c[:0], cam, torch.zeros(0, 4), 0.2)
+    image, alpha = gsplat_draw.render(c[:0], cam, torch.zeros(0, 4), 0.2)
     assert image.shape == (20, 24, 4) and float(image.abs().sum() + alpha.sum()) == 0
-    assert [len(p) for p in gsplat_path.pairs(c[:0], cam, 0.2)] == [0, 0]
-    image, alpha = gsplat_path.render(c, cam, torch.zeros(20, 0), 0.2)  # no channel: only the opacity
+    assert [len(p) for p in gsplat_draw.pairs(c[:0], cam, 0.2)] == [0, 0]
+    image, alpha = gsplat_draw.render(c, cam, torch.zeros(20, 0), 0.2)  # no channel: only the opacity
     assert image.shape == (20, 24, 0) and float(alpha.sum()) > 1
 
 
 def test_only_float32_is_taken(gsplat):
     c, cam = small(count=20)
     with pytest.raises(ValueError, match="float32 only, got float32, float64"):
-        gsplat_path.render(c, cam, c.colors.double(), 0.2)
+        gsplat_draw.render(c, cam, c.colors.double(), 0.2)
     with pytest.raises(ValueError, match="float32 only, got float16"):
-        gsplat_path.pairs(c.to(torch.float16), cam, 0.2)
+        gsplat_draw.pairs(c.to(torch.float16), cam, 0.2)
 
 
 def test_the_stand_in_has_the_signatures_of_the_installed_gsplat():
@@ -146,7 +143,7 @@ def test_the_stand_in_has_the_signatures_of_the_installed_gsplat():
 
 @pytest.fixture(autouse=True)
 def _nothing_believed(monkeypatch):
-    monkeypatch.setattr(found, "_believed", None)
+    monkeypatch.setattr(gsplat_draw, "_believed", None)
 
 
 @pytest.fixture
@@ -154,14 +151,11 @@ def t4(monkeypatch, tmp_path):
     """A machine that says it has a T4, an installed gsplat that is not compiled, and empty caches."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *a: (7, 5))
-    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "torch_extensions"))
-    monkeypatch.setattr(gsplat_path, "_draw_one", lambda: None)
+    monkeypatch.setattr(gsplat_draw, "_draw_one", lambda: None)
     pretend_gsplat.forget_real(monkeypatch)
     folder = tmp_path / "site"
     pretend_gsplat.package(folder)
     monkeypatch.syspath_prepend(folder)
-    if importlib.util.find_spec("rich") is None:  # part of gsplat's own requirements
-        (folder / "rich.py").touch()
     yield folder
     for name in [n for n in sys.modules if n.split(".")[0] == "gsplat"]:
         del sys.modules[name]
@@ -194,22 +188,22 @@ def never_compiled(folder):
 
 def test_without_cuda_gsplat_is_not_ready_and_silent_about_it(monkeypatch, capfd):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert gsplat_path.ready() is False
+    assert gsplat_draw.ready() is False
     assert capfd.readouterr() == ("", "")
-    assert "a CUDA device, and there is none" in gsplat_path.problem(torch.device("cpu"))
+    assert "a CUDA device, and there is none" in gsplat_draw.problem(torch.device("cpu"))
     assert "gsplat.cuda._backend" not in sys.modules  # whose import would look for a compiler
 
 
 def test_an_uncompiled_gsplat_is_not_ready_and_is_not_compiled_by_asking(t4, capfd):
-    assert not gsplat_path.ready()
-    assert "not compiled yet" in gsplat_path.problem(torch.device("cuda"))
+    assert not gsplat_draw.ready()
+    assert "not compiled yet" in gsplat_draw.problem(torch.device("cuda"))
     assert never_compiled(t4) and capfd.readouterr() == ("", "")
 
 
 def test_a_library_of_build_gsplat_is_taken_and_handed_to_gsplat(t4, binaries):
     put(binaries["gsplat_cuda"], library_path("7.5"))
-    assert gsplat_path.ready() and gsplat_path.problem(torch.device("cuda")) is None
-    assert "Gaussians are on cpu" in gsplat_path.problem(torch.device("cpu"))
+    assert gsplat_draw.ready() and gsplat_draw.problem(torch.device("cuda")) is None
+    assert "Gaussians are on cpu" in gsplat_draw.problem(torch.device("cpu"))
     import gsplat.cuda._backend as backend
 
     assert backend._C.first == "compiled" and never_compiled(t4)
@@ -217,30 +211,18 @@ def test_a_library_of_build_gsplat_is_taken_and_handed_to_gsplat(t4, binaries):
 
 def test_a_library_for_another_gpu_is_not_taken(t4, binaries):
     put(binaries["gsplat_cuda"], library_path("8.9"))
-    assert not gsplat_path.ready()
+    assert not gsplat_draw.ready()
 
 
 def test_a_compiled_wheel_is_taken(t4, binaries):
     put(binaries["csrc"], t4 / "gsplat" / "csrc.so")
-    assert gsplat_path.ready() and never_compiled(t4)
+    assert gsplat_draw.ready() and never_compiled(t4)
 
 
 def test_a_broken_wheel_is_no_reason_to_compile(t4):
     (t4 / "gsplat/csrc.so").write_bytes(b"of another torch")
-    assert not gsplat_path.ready()
-    assert "csrc.so cannot be loaded" in gsplat_path.problem(torch.device("cuda")) and never_compiled(t4)
-
-
-@pytest.mark.parametrize(
-    ("plan", "days", "taken"),
-    [("-gencode sm_75", 1, True), ("-gencode sm_80", 1, False), ("-gencode sm_75", -1, False)],
-)
-def test_what_gsplat_compiled_itself_is_taken_if_it_is_of_this_gpu_and_this_torch(t4, binaries, plan, days, taken):
-    library = put(binaries["gsplat_cuda"], Path(os.environ["TORCH_EXTENSIONS_DIR"]) / "gsplat_cuda/gsplat_cuda.so")
-    library.with_name("build.ninja").write_text(plan)
-    torch_came = Path(torch.__file__).with_name("version.py").stat().st_mtime
-    os.utime(library, (torch_came + 86400 * days,) * 2)
-    assert gsplat_path.ready() is taken and never_compiled(t4)
+    assert not gsplat_draw.ready()
+    assert "csrc.so cannot be loaded" in gsplat_draw.problem(torch.device("cuda")) and never_compiled(t4)
 
 
 def test_a_library_that_draws_wrong_is_not_ready(t4, binaries, monkeypatch):
@@ -249,39 +231,39 @@ def test_a_library_that_draws_wrong_is_not_ready(t4, binaries, monkeypatch):
     def wrong():
         raise RuntimeError("no kernel image is available")
 
-    monkeypatch.setattr(gsplat_path, "_draw_one", wrong)
-    assert not gsplat_path.ready()
-    assert "RuntimeError: no kernel image" in gsplat_path.problem(torch.device("cuda"))
+    monkeypatch.setattr(gsplat_draw, "_draw_one", wrong)
+    assert not gsplat_draw.ready()
+    assert "RuntimeError: no kernel image" in gsplat_draw.problem(torch.device("cuda"))
 
 
 def test_the_trial_picture_is_right_when_gsplat_is_and_raises_when_not(gsplat, monkeypatch):
     on_cpu = {f: getattr(torch, f) for f in ("ones", "tensor")}
     for name, function in on_cpu.items():
         monkeypatch.setattr(torch, name, lambda *a, _f=function, device=None, **k: _f(*a, **k))
-    gsplat_path._draw_one()
+    gsplat_draw._draw_one()
     monkeypatch.setattr(sys.modules["gsplat"], "rasterization", lambda *a, **k: (torch.ones(1, 17, 17, 3),) * 3)
     with pytest.raises(RuntimeError, match="opacity 0.8 was drawn with 1.000"):
-        gsplat_path._draw_one()
+        gsplat_draw._draw_one()
 
 
 def test_answers_are_remembered_a_yes_for_good_and_a_no_until_something_may_have_changed(t4, binaries, monkeypatch):
     looks = []
-    connected = found._connected
-    monkeypatch.setattr(found, "_connected", lambda: looks.append(1) or connected())
-    assert not gsplat_path.ready() and not gsplat_path.ready()
+    connect = gsplat_draw._connect
+    monkeypatch.setattr(gsplat_draw, "_connect", lambda: looks.append(1) or connect())
+    assert not gsplat_draw.ready() and not gsplat_draw.ready()
     assert len(looks) == 1
     put(binaries["gsplat_cuda"], library_path("7.5"))
-    assert not gsplat_path.ready()  # not looked again yet
-    later = time.monotonic() + found.ASK_AGAIN + 1
-    monkeypatch.setattr(found.time, "monotonic", lambda: later)
-    assert gsplat_path.ready() and len(looks) == 2
-    found.forget()
+    assert not gsplat_draw.ready()  # not looked again yet
+    later = time.monotonic() + gsplat_draw.ASK_AGAIN + 1
+    monkeypatch.setattr(gsplat_draw.time, "monotonic", lambda: later)
+    assert gsplat_draw.ready() and len(looks) == 2
+    gsplat_draw.forget_no()
     later = math.inf
-    assert gsplat_path.ready() and len(looks) == 2
+    assert gsplat_draw.ready() and len(looks) == 2
 
 
 def test_forgetting_makes_the_next_question_look_again(t4, binaries):
-    assert not gsplat_path.ready()
+    assert not gsplat_draw.ready()
     put(binaries["gsplat_cuda"], library_path("7.5"))
-    found.forget()
-    assert gsplat_path.ready()
+    gsplat_draw.forget_no()
+    assert gsplat_draw.ready()
