@@ -9,8 +9,8 @@ the start of the pixel is taken off. The sum runs over all pairs of the picture,
 the pair that would bring its transmittance to 1e-4, and pairs under 1/255 do not count; both as in gsplat.
 
 The gradients are written out here rather than left to autograd, because the pair is what there are millions of:
-autograd would keep a dozen numbers for each, this keeps four. ``tests/splatting/test_splat.py`` checks them against a dense
-float64 version.
+autograd would keep a dozen numbers for each, this keeps four. tests/splatting/test_splat.py checks them against a
+dense float64 version.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ REFUSALS = {
     "no rotation": (lambda c: Gaussians(c.means, 0 * c.quats, c.scales, c.opacities, c.colors).check(), "quaternions are zero"),
     "one point": (lambda c: Gaussians.from_points(c.means[:1]), "N ≥ 2"),
     "NaN point": (lambda c: Gaussians.from_points(c.means * float("nan")), "50 of 50 points"),
-    "bytes as colours": (lambda c: Gaussians.from_points(c.means, 255 * c.colors), "in 0..1"),
+    "bytes as colors": (lambda c: Gaussians.from_points(c.means, 255 * c.colors), "in 0..1"),
     "no depth": (lambda c: Gaussians.from_depth(Scene(torch.zeros(6, 3, 36, 48), orbit())), "has no depth above 0"),
     "voxel": (lambda c: Gaussians.from_depth(painted_box(), voxel=-1.0), "voxel > 0"),
     "fit nothing": (lambda c: fit(c[:0], painted_box(), 1), "no Gaussians to fit"),

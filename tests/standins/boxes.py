@@ -15,7 +15,7 @@ def orbit(count=6, width=48, height=36):
 
 
 def box_depth(camera):
-    """Closed form: z-depth of the inside of a 10 × 12 × 8 m box centred a little off the origin."""
+    """Closed form: z-depth of the inside of a 10 × 12 × 8 m box centered a little off the origin."""
     origin, directions = camera.rays(dtype=torch.float64)
     low, high = torch.tensor([-5.0, -6.0, -3.5]).double(), torch.tensor([5.0, 6.0, 4.5]).double()
     t = torch.maximum((low - origin) / directions, (high - origin) / directions)
@@ -23,7 +23,7 @@ def box_depth(camera):
 
 
 def painted_box(count=6, width=48, height=36):
-    """The inside of a box whose colour is a smooth function of the place."""
+    """The inside of a box whose color is a smooth function of the place."""
     cameras = orbit(count, width, height)
     depths = torch.stack([box_depth(c) for c in cameras])
     places = torch.stack([c.unproject(d) for c, d in zip(cameras, depths, strict=True)])

@@ -37,11 +37,11 @@ def dense_view_matrix(means, quats, scales, opacities, camera, near=0.2):
     M = J @ w2c[:3, :3]
     cov = M @ sigma @ M.transpose(1, 2) + 0.3 * torch.eye(2, dtype=dtype)
     conic = torch.linalg.inv(cov)
-    centre = torch.stack([fx * x / safe + cx, fy * y / safe + cy], 1)
+    center = torch.stack([fx * x / safe + cx, fy * y / safe + cy], 1)
 
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     pixel = torch.stack([columns, rows], -1).reshape(-1, 1, 2).to(dtype) + 0.5
-    d = pixel - centre
+    d = pixel - center
     power = 0.5 * torch.einsum("pni,nij,pnj->pn", d, conic, d)
     alpha = torch.clamp(opacities * torch.exp(-power), max=0.999)
     alpha = torch.where((alpha >= 1 / 255) & (z > near), alpha, torch.zeros_like(alpha))

@@ -73,7 +73,7 @@ def same(mine, reference, allowed):
         assert relative(on_gpu.cpu(), on_cpu) < limit, name
 
 
-def test_colours_opacity_and_every_gradient(backend, scene):
+def test_colors_opacity_and_every_gradient(backend, scene):
     name, c, cam = scene
     assert choose(backend, c.to(DEVICE)) == backend
     expected = drawn(c, cam, c.colors, "cpu", "torch")
