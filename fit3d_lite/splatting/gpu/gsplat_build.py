@@ -33,6 +33,7 @@ from tqdm import tqdm
 from .gsplat_draw import NAME, PIP, forget_no, library_path
 
 KNOWN = "1.5."  # the versions whose sources lie where compile_library looks for them
+TOOLKIT = "/usr/local/cuda"  # where CUDA usually lies, as on Colab
 JOB_GB = 2.0  # most that one compiler was seen to hold is 2.2 GB; the others stay near 1
 # The flags that gsplat 1.5.3 compiles itself with.
 FLAGS = {"extra_cflags": ["-O3", "-Wno-attributes"], "extra_cuda_cflags": ["-O3", "-use_fast_math"]}
@@ -215,16 +216,19 @@ def environment(arch: str, jobs: int) -> dict[str, str]:
     if shutil.which("ninja", path=path) is None:
         raise BuildError("Compiling gsplat needs ninja, which is not on the PATH: pip install ninja.")
     nvcc = shutil.which("nvcc", path=path)
-    home = Path(os.environ.get("CUDA_HOME") or (Path(nvcc).resolve().parents[1] if nvcc else "/usr/local/cuda"))
-    if not (home / "bin/nvcc").is_file():
+    homes = [os.environ.get("CUDA_HOME"), nvcc and Path(nvcc).resolve().parents[1], TOOLKIT]
+    homes = [Path(home) for home in homes if home]
+    # The nvcc on the PATH may be a script that stands for one elsewhere, so the runtime's header is asked for too.
+    whole = [home for home in homes if (home / "bin/nvcc").is_file() and (home / "include/cuda_runtime.h").is_file()]
+    if not whole:
         raise BuildError(
-            f"Compiling gsplat needs CUDA's compiler nvcc {torch.version.cuda}, and none is in {home}; Colab's GPU "
-            "machines have it, elsewhere install the CUDA toolkit or set CUDA_HOME."
+            f"Compiling gsplat needs CUDA's compiler nvcc {torch.version.cuda}, and none is in "
+            f"{', '.join(map(str, homes))}; Colab's GPU machines have it, elsewhere install the CUDA toolkit or set CUDA_HOME."
         )
     return os.environ | {
         "PATH": path,
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),  # a notebook finds this package by its own sys.path
-        "CUDA_HOME": str(home),
+        "CUDA_HOME": str(whole[0]),
         "TORCH_CUDA_ARCH_LIST": arch,
         "MAX_JOBS": str(jobs),
         "NINJA_STATUS": "[%f/%t] ",  # Build.progress reads it

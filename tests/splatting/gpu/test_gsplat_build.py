@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from fit3d_lite.__main__ import main
+from fit3d_lite.splatting.gpu import gsplat_build
 from fit3d_lite.splatting.gpu.gsplat_build import (
     Build,
     BuildError,
@@ -45,10 +46,13 @@ def machine(tmp_path, monkeypatch):
         (folder / "packaging.py").touch()
     toolkit = folder / "toolkit"
     (toolkit / "bin").mkdir(parents=True)
+    (toolkit / "include").mkdir()
+    (toolkit / "include/cuda_runtime.h").touch()
     for path, text in {toolkit / "bin/nvcc": "#!/bin/sh\n", folder / "compiler": COMPILER.format(folder=folder)}.items():
         path.write_text(text)
         path.chmod(0o755)
     monkeypatch.setenv("CUDA_HOME", str(toolkit))
+    monkeypatch.setattr(gsplat_build, "TOOLKIT", "/nowhere")
     monkeypatch.setenv("CXX", str(folder / "compiler"))
     monkeypatch.setattr(torch.version, "cuda", "12.8")
     monkeypatch.syspath_prepend(folder)
