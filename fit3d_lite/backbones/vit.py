@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import load as backbones
 from .checkpoints import NAMES, TINY, save_checkpoint, save_vit
 from .features import in_batches, raw_bytes
+from .load import build
 
 __all__ = ["NAMES", "TINY", "ViT", "load_vit", "save_checkpoint", "save_vit"]
 
@@ -180,7 +180,7 @@ def load_vit(
         DownloadError: the weights are not there and cannot be downloaded; says where they are and what works without.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    vit = ViT(*backbones.build(name, weights, cache, seed))
+    vit = ViT(*build(name, weights, cache, seed))
     vit.set_grad_checkpointing(grad_checkpointing)
     return vit.to(device, dtype).eval()
 
