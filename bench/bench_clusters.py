@@ -60,7 +60,7 @@ def all_features(scenes: list) -> dict[str, list[list[Tensor]]]:
     found["untrained (control)"] = [of(f3d.load_vit("tiny", "random", device="cpu", seed=s)) for s in MODEL_SEEDS]
     h, w = found[ORIGINAL][0][0].shape[2:]
     controls = [viz.control_features(scene.images, h, w) for scene in scenes]
-    found[COLOUR] = [[c["colour"] for c in controls]]
+    found[COLOUR] = [[c["color"] for c in controls]]
     found["position (control)"] = [[c["position"] for c in controls]]
     return found
 

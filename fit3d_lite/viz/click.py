@@ -18,7 +18,7 @@ def click_similarity(
     dims: int = 48,
     width: int = 380,
 ) -> ClickMap:
-    """HTML in which a click on any photo colours every patch of all photos by its cosine similarity to the clicked one,
+    """HTML in which a click on any photo colors every patch of all photos by its cosine similarity to the clicked one,
     by each model's features.
 
     Where scripts do not run, the photos alone are seen; ``compare`` with ``similarity`` is the static twin.

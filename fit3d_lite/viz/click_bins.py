@@ -30,8 +30,8 @@ def click_distribution(
     Args:
         at: patch (row, col) chosen at first.
         grid: patches (rows, columns) that can be clicked; probabilities are averaged over each, depths taken at its
-            centre.
-        groups: bars; neighbouring bins are added up.
+            center.
+        groups: bars; neighboring bins are added up.
         width: of the photo, in pixels of the page.
 
     Raises:
@@ -49,7 +49,7 @@ def click_distribution(
     groups, bins = min(groups, count), bins.detach().cpu().float()
     small = F.adaptive_avg_pool2d(probabilities, grid)
     mean = (small * bins[:, None, None]).sum(0)
-    middle = torch.zeros(h, w) if truth is None else _centres(truth.detach().cpu().float(), h, w)
+    middle = torch.zeros(h, w) if truth is None else _centers(truth.detach().cpu().float(), h, w)
     # Every bin belongs to the group it falls into; bars stand on equal parts of the range.
     edges = torch.linspace(bins[0].item(), bins[-1].item(), groups + 1)
     member = torch.bucketize(bins, edges[1:-1], right=True)
@@ -71,6 +71,6 @@ def click_distribution(
     return ClickMap("bins", controls, body, text, worst, shape=shape, depths=depths, codes=codes)
 
 
-def _centres(depth: Tensor, h: int, w: int) -> Tensor:  # [H, W] -> [h, w]
+def _centers(depth: Tensor, h: int, w: int) -> Tensor:  # [H, W] -> [h, w]
     rows, columns = ((torch.arange(n) + 0.5) / n * size for n, size in zip((h, w), depth.shape))
     return depth[rows.long()][:, columns.long()]

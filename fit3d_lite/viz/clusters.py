@@ -43,7 +43,7 @@ def kmeans(
     """k-means over all patches of all pictures (scikit-learn's): the cluster of each patch, [V, h, w] int64.
 
     Cluster 0 is the largest. With several models the clusters of each are renumbered to overlap most with the first
-    model's, so that one number, and one colour, means one place.
+    model's, so that one number, and one color, means one place.
 
     Args:
         cosine: cluster directions (features scaled to length 1), so that a few long features do not draw all clusters.

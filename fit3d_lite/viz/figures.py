@@ -16,7 +16,7 @@ WIDTH = 8.6  # inches of a full figure: 830 pixels, which fit the text width of 
 
 def compare(
     images: Tensor,  # [V, 3, H, W] in 0..1
-    maps: dict[str, Tensor],  # by title: [V, h, w, 3] colours, [V, h, w] numbers, or [V, h, w] whole numbers = labels
+    maps: dict[str, Tensor],  # by title: [V, h, w, 3] colors, [V, h, w] numbers, or [V, h, w] whole numbers = labels
     titles: list[str] | None = None,  # of the views
     upsample: str = "nearest",
     marks: list[tuple[int, int, int]] = (),  # patches (view, row, col) to outline
@@ -26,16 +26,16 @@ def compare(
     kind: str = "similarity",
     unit: str = "",
 ):
-    """Each photo with its maps; maps of numbers share one colour bar, maps of labels one palette.
+    """Each photo with its maps; maps of numbers share one color bar, maps of labels one palette.
 
     The maps may have any resolution: they are drawn over the extent of the photo, so a patch lies on its pixels. Views
     run down the page when there are fewer of them than panels, and across it otherwise.
 
     Args:
         upsample: "nearest" shows the patches as they are, "bilinear" smooths between them.
-        limits: of the colour bar; by default the smallest and largest number of all maps.
-        kind: of numbers, which settles their colours: "similarity", "depth", "error" or "confidence".
-        unit: what the colour bar counts.
+        limits: of the color bar; by default the smallest and largest number of all maps.
+        kind: of numbers, which settles their colors: "similarity", "depth", "error" or "confidence".
+        unit: what the color bar counts.
 
     Raises:
         ValueError: another number of maps than of photos, another number of titles, an unknown ``upsample`` or
@@ -151,7 +151,7 @@ def show_error(
 
     Args:
         worst: where the scale ends; by default 99 % of the known errors lie below.
-        unit: what the colour bar counts: "metres".
+        unit: what the color bar counts: "metres".
 
     Raises:
         ValueError: negative errors, none that is known, or as :func:`compare`.
@@ -201,7 +201,7 @@ def _legend(figure, entries: list) -> None:
 
 
 def _grid(rows: int, cols: int, ratio: float, width: float, bar: float = 0.0):
-    """A figure outside pyplot, with room for a colour ``bar``: nothing stays open, and nothing is shown twice."""
+    """A figure outside pyplot, with room for a color ``bar``: nothing stays open, and nothing is shown twice."""
     from matplotlib.figure import Figure
 
     width = min(width, 2.3 * cols + bar)
@@ -215,7 +215,7 @@ def _grid(rows: int, cols: int, ratio: float, width: float, bar: float = 0.0):
 
 
 def _draw(ax, values: Tensor, height: int, width: int, upsample: str, limits, name: str):
-    """Draw one map over the photo's extent; returns what a colour bar needs, for a map of numbers."""
+    """Draw one map over the photo's extent; returns what a color bar needs, for a map of numbers."""
     place = {"extent": (0, width, height, 0), "interpolation": upsample}
     if values.ndim == 3:
         ax.imshow(_array(values), **place)

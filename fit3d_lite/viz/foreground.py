@@ -1,7 +1,7 @@
 """What stands out? Foreground and background by the first principal component, as DINOv2 splits its pictures.
 
 Oquab et al. 2023 (DINOv2, figures 1 and 9): a first PCA over all patches, a threshold on its first component, and a
-second PCA on the patches that are left, whose three directions become the colours:
+second PCA on the patches that are left, whose three directions become the colors:
 
     split = foreground(feats)
     colors = pca_colors(feats, mask=split.mask)
@@ -63,7 +63,7 @@ def foreground(
 
 def otsu(values: Tensor) -> float:  # [...]
     """The threshold that parts numbers into two groups of least variance within (Otsu 1979), exactly: every cut between
-    two neighbouring values is tried."""
+    two neighboring values is tried."""
     x = values.detach().flatten().double().sort().values
     n = torch.arange(1, len(x), dtype=torch.float64)
     left = x.cumsum(0)[:-1]

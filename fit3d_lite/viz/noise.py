@@ -3,7 +3,7 @@
     token_norms      the length of each patch feature; a few tokens of great length are a known artefact of large ViTs
     outlier_tokens   which lengths lie far outside the others
     position_share   how much of the variation depends on the place in the picture alone
-    local_noise      how much a patch differs from its neighbours
+    local_noise      how much a patch differs from its neighbors
 
 Long tokens: Darcet et al. 2024, "Vision transformers need registers". The pattern of the place: Yang et al. 2024,
 "Denoising vision transformers".
@@ -44,7 +44,7 @@ def position_share(
 
     One-way analysis of variance with the place as the factor: the variance of the mean feature of each place, less the
     part of it that chance leaves with V photos, over that plus the variance within a place. Some of it is honest, since
-    ceilings are at the top of photos; the same number for plain colours says how much.
+    ceilings are at the top of photos; the same number for plain colors says how much.
 
     Raises:
         ValueError: not [V, C, h, w], or fewer than two photos.
@@ -64,11 +64,11 @@ def position_share(
 def local_noise(
     feats: Tensor,  # [V, C, h, w]
 ) -> Tensor:
-    """[V, h, w] in 0..2: one minus the cosine between a patch and the mean of its eight neighbours, with the mean
+    """[V, h, w] in 0..2: one minus the cosine between a patch and the mean of its eight neighbors, with the mean
     feature of all patches taken off. Edges of things are high for good reason; grain inside a thing is noise."""
     check_features(feats, channels=1)
     if min(feats.shape[2:]) < 2:
-        raise ValueError(f"a patch needs neighbours, and the grid is {feats.shape[2]}×{feats.shape[3]}")
+        raise ValueError(f"a patch needs neighbors, and the grid is {feats.shape[2]}×{feats.shape[3]}")
     x = feats.detach().float()
     x = x - x.mean((0, 2, 3), keepdim=True)
     around = 9 * F.avg_pool2d(x, 3, 1, 1) - x  # the sum has the direction of the mean; at the border there are five

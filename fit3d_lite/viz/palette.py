@@ -1,4 +1,4 @@
-"""Numbers as colours: labels, depths and similarities, in colours that people with any colour vision tell apart."""
+"""Numbers as colors: labels, depths and similarities, in colors that people with any color vision tell apart."""
 
 import functools
 import math
@@ -12,7 +12,7 @@ __all__ = ["color_depth", "color_labels", "color_map", "color_mistakes", "color_
 # Okabe and Ito's colors, told apart with any color vision; yellow is last, being faint on white.
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442"]
 IGNORE = 255  # the label of a pixel that belongs to no class
-# Colour vision deficiency as a matrix on linear RGB, severity 1.0: Machado, Oliveira, Fernandes 2009, table 1.
+# Color vision deficiency as a matrix on linear RGB, severity 1.0: Machado, Oliveira, Fernandes 2009, table 1.
 VISIONS = np.array([
     np.eye(3),
     [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
@@ -21,9 +21,9 @@ VISIONS = np.array([
 ])  # fmt: skip
 TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 WHITE = np.array([0.9505, 1.0, 1.089])
-# One map for one kind of number, so that a reader knows the kind by its colours. All rise evenly in lightness.
+# One map for one kind of number, so that a reader knows the kind by its colors. All rise evenly in lightness.
 MAPS = {"similarity": "viridis", "depth": "viridis_r", "error": "magma", "confidence": "cividis"}
-# Corners of a sheet of colours: dark and bright, blue and orange. Blue against yellow is what red-green blind eyes keep.
+# Corners of a sheet of colors: dark and bright, blue and orange. Blue against yellow is what red-green blind eyes keep.
 CORNERS = torch.tensor([[[0.05, 0.16, 0.50], [0.42, 0.19, 0.0]], [[0.55, 0.84, 1.0], [1.0, 0.85, 0.30]]])
 RIGHT, WRONG = (0.80, 0.80, 0.80), (0.84, 0.37, 0.0)
 
@@ -31,7 +31,7 @@ RIGHT, WRONG = (0.80, 0.80, 0.80), (0.84, 0.37, 0.0)
 def seen(
     rgb: np.ndarray,  # [n, 3] sRGB in 0..1
 ) -> np.ndarray:
-    """[4, n, 3] CIELAB colours as normal, protan, deutan and tritan eyes see them; distances there are what is seen."""
+    """[4, n, 3] CIELAB colors as normal, protan, deutan and tritan eyes see them; distances there are what is seen."""
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     xyz = np.clip(np.einsum("kij,nj->kni", VISIONS, linear), 0, 1) @ TO_XYZ.T / WHITE
     f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
@@ -40,7 +40,7 @@ def seen(
 
 @functools.lru_cache
 def _palette(n: int) -> np.ndarray:
-    # Okabe and Ito's first (not their black, which reads as "nothing"); then, one by one, the colour that lies
+    # Okabe and Ito's first (not their black, which reads as "nothing"); then, one by one, the color that lies
     # farthest from all chosen so far for the eye that tells them apart worst.
     start = [tuple(int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)) for c in COLORS if c != "#000000"]
     steps = np.linspace(0, 1, 13)
@@ -57,20 +57,20 @@ def _palette(n: int) -> np.ndarray:
 
 
 def palette(n: int) -> Tensor:
-    """[n, 3] distinct colours in 0..1: the first seven are Okabe and Ito's, and every longer one begins with a shorter.
+    """[n, 3] distinct colors in 0..1: the first seven are Okabe and Ito's, and every longer one begins with a shorter.
 
     Raises:
         ValueError: n is not from 1 to 64, more than eyes can tell apart.
     """
     if not 1 <= n <= 64:
-        raise ValueError(f"a palette of {n} colours is asked for; 1 to 64 can be told apart")
+        raise ValueError(f"a palette of {n} colors is asked for; 1 to 64 can be told apart")
     return torch.from_numpy(_palette(n).copy()).float()
 
 
 def color_labels(
     labels: Tensor,  # [..., H, W] whole numbers; 255 = none
 ) -> Tensor:
-    """[..., H, W, 3] colours of labels or clusters; a pixel without a label is light grey."""
+    """[..., H, W, 3] colors of labels or clusters; a pixel without a label is light grey."""
     if labels.is_floating_point() or labels.min() < 0:
         raise ValueError(f"labels must be whole numbers from 0, not {labels.dtype} from {labels.min().item():g}")
     labels = labels.cpu().long()
@@ -86,13 +86,13 @@ def color_map(
     high: float | None = None,
     name: str = "viridis",
 ) -> Tensor:
-    """[..., H, W, 3] colours of numbers, perceptually even; the limits are the smallest and largest unless given."""
+    """[..., H, W, 3] colors of numbers, perceptually even; the limits are the smallest and largest unless given."""
     import matplotlib
 
     values = values.detach().cpu().float()
     finite = values[values.isfinite()]
     if not len(finite):
-        raise ValueError(f"there is nothing to colour: none of {values.numel()} values is finite")
+        raise ValueError(f"there is nothing to color: none of {values.numel()} values is finite")
     low = finite.min().item() if low is None else low
     high = finite.max().item() if high is None else high
     span = high - low if high > low else math.inf
@@ -105,11 +105,11 @@ def color_depth(
     near: float | None = None,
     far: float | None = None,
 ) -> Tensor:
-    """[..., H, W, 3] colours of depths, near bright and far dark; unknown is light grey. Limits: 1 and 99 %."""
+    """[..., H, W, 3] colors of depths, near bright and far dark; unknown is light grey. Limits: 1 and 99 %."""
     depths = depths.detach().cpu().float()
     known = depths > 0
     if not known.any():
-        raise ValueError(f"there is nothing to colour: none of {depths.numel()} depths is known (above 0)")
+        raise ValueError(f"there is nothing to color: none of {depths.numel()} depths is known (above 0)")
     some = depths[known][:: max(1, known.sum().item() // 1_000_000)]
     near = torch.quantile(some, 0.01).item() if near is None else near
     far = torch.quantile(some, 0.99).item() if far is None else far
@@ -134,10 +134,10 @@ def color_mistakes(
 def color_position(
     points: Tensor,  # [..., 3] metres
 ) -> Tensor:
-    """[..., 3] colours of places: blue to orange along one direction of the scene, dark to bright along the other.
+    """[..., 3] colors of places: blue to orange along one direction of the scene, dark to bright along the other.
 
     The two directions are those in which the points spread most, for a room usually its floor plan; the third is not
-    shown. Two directions are what colours can carry for every colour vision: a third would need red against green.
+    shown. Two directions are what colors can carry for every color vision: a third would need red against green.
 
     Raises:
         ValueError: not [..., 3], fewer than three points, or points that are not finite.

@@ -1,7 +1,7 @@
 """Camera paths, and what Gaussians look like along them: orbits, ways between cameras, frames under a slider.
 
-The values that are drawn are three numbers a Gaussian: its colours, or what features, clusters or errors became as
-colours. One view matrix draws them all:
+The values that are drawn are three numbers a Gaussian: its colors, or what features, clusters or errors became as
+colors. One view matrix draws them all:
 
     path = orbit(cloud.means)
     fly(cloud, path, {"photo": cloud.colors, "features": colors})     # play it
@@ -125,7 +125,7 @@ def fly(
     """Render Gaussians along a path, as frames under a slider that plays.
 
     Args:
-        values: what to draw on the Gaussians; by default their colours.
+        values: what to draw on the Gaussians; by default their colors.
         background: grey value where nothing is.
         near: what is nearer than this is not drawn. From outside a room, the distance to its far half opens the wall.
         seconds: that a frame stays when played.
@@ -138,7 +138,7 @@ def fly(
         raise ValueError(f"there is nothing to fly along or to draw: {len(path)} cameras, {len(shown)} sets of values")
     for name, colors in shown.items():
         if tuple(colors.shape) != (len(cloud), 3):
-            raise ValueError(f"the values {name!r} must be [{len(cloud)}, 3], one colour a Gaussian: {list(colors.shape)}")
+            raise ValueError(f"the values {name!r} must be [{len(cloud)}, 3], one color a Gaussian: {list(colors.shape)}")
     together = torch.cat([colors.to(cloud.means) for colors in shown.values()], 1)
     ground = torch.full((together.shape[1],), float(background), device=together.device, dtype=together.dtype)
     frames = []

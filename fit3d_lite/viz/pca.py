@@ -1,7 +1,7 @@
-"""Features as colours: their three main directions drawn as red, green and blue, with one basis for what is compared.
+"""Features as colors: their three main directions drawn as red, green and blue, with one basis for what is compared.
 
 A principal component analysis (PCA) keeps the three directions in which the patches differ most. Its axes mean nothing
-by themselves: fitted again on another picture, or on another model, the same colour stands for something else. So
+by themselves: fitted again on another picture, or on another model, the same color stands for something else. So
 the basis is fitted once over all pictures, and further models are turned onto the first one's scores.
 
 Pictures of one size are one tensor [V, C, h, w]; several scenes, whose grids may differ, are a list of such tensors.
@@ -19,7 +19,7 @@ NOTHING = 0.85  # the light grey of a patch that is left out
 
 @dataclass(frozen=True)
 class Basis:
-    """From features to colours: ``(x - mean) @ axes``, then ``low`` to black and ``high`` to full, by channel."""
+    """From features to colors: ``(x - mean) @ axes``, then ``low`` to black and ``high`` to full, by channel."""
 
     mean: Tensor  # [C]
     axes: Tensor  # [C, 3]
@@ -57,7 +57,7 @@ def pca_basis(
     the patches alone, not on their order nor on the solver.
 
     Args:
-        percentiles: scores from which to which the colours run; (0, 100) is min-max scaling.
+        percentiles: scores from which to which the colors run; (0, 100) is min-max scaling.
         mask: fit on these patches only, for example on the foreground, as DINOv2 does.
         skip: leave out this many of the strongest directions and take the three that follow.
 
@@ -80,21 +80,21 @@ def pca_colors(
     mask: Tensor | list[Tensor] | None = None,  # [V, h, w] bool
     skip: int = 0,
 ):
-    """Colours [V, h, w, 3] in 0..1 of features, or of several scenes' and models' features, comparable with each other.
+    """Colors [V, h, w, 3] in 0..1 of features, or of several scenes' and models' features, comparable with each other.
 
     Over pictures and scenes, one basis. Over models, each keeps its own three main directions, since channel 7 of one
     has nothing to do with channel 7 of another; they are scaled to equal spread and turned (orthogonal Procrustes:
-    Schönemann 1966) so that their scores lie as close as possible to the first model's. The limits of the colours are
-    shared. So a colour means the same in every panel, and a model that only turned its feature space looks as if
+    Schönemann 1966) so that their scores lie as close as possible to the first model's. The limits of the colors are
+    shared. So a color means the same in every panel, and a model that only turned its feature space looks as if
     nothing had changed. Models may differ in C and in their patch grid.
 
     Args:
-        per_image: fit every picture by itself. Colours then cannot be compared: it is here to show why.
-        percentiles: scores from which to which the colours run; (0, 100) is min-max scaling.
+        per_image: fit every picture by itself. Colors then cannot be compared: it is here to show why.
+        percentiles: scores from which to which the colors run; (0, 100) is min-max scaling.
         mask: fit on these patches only; the others come out light grey.
         skip: leave out this many of the strongest directions.
 
-    Returns the colours in the form of ``feats``: a tensor, a list of them, or a dict of either.
+    Returns the colors in the form of ``feats``: a tensor, a list of them, or a dict of either.
 
     Raises:
         ValueError: as :func:`pca_basis`; no model; models that saw different numbers of pictures; a mask together with
@@ -102,7 +102,7 @@ def pca_colors(
     """
     models = feats if isinstance(feats, dict) else {"": feats}
     if not models:
-        raise ValueError("there are no features to colour: the dict is empty")
+        raise ValueError("there are no features to color: the dict is empty")
     if per_image and mask is not None:
         raise ValueError("a mask fits one basis on the patches it keeps, per_image one on each picture: choose one")
     _check_percentiles(percentiles)
@@ -113,7 +113,7 @@ def pca_colors(
         if counts[0] != counts[1]:
             raise ValueError(
                 f"{name!r} has {_and(counts[0])} pictures and {first!r} has {_and(counts[1])}: "
-                "compare colours on the same pictures"
+                "compare colors on the same pictures"
             )
     if per_image:
         colored = {name: [_each(scene, percentiles, skip) for scene in scenes] for name, (_, scenes) in models.items()}
@@ -129,7 +129,7 @@ def _each(scene: Tensor, percentiles, skip: int) -> Tensor:
 
 
 def _together(models: dict, masks: dict, percentiles, skip: int) -> dict:
-    """Colours by model: each model's unit scores turned onto the first one's, with limits shared by all."""
+    """Colors by model: each model's unit scores turned onto the first one's, with limits shared by all."""
     target = None
     scores = {}
     for name, scenes in models.items():

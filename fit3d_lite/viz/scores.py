@@ -1,7 +1,7 @@
 """Do groups agree with the truth? Four scores from one contingency table, with their spread over several runs.
 
     purity   part of the patches that belong to the commonest class of their group, 0..1
-    NMI      normalised mutual information, 0..1: what a group tells about the class, over the mean of both entropies
+    NMI      normalized mutual information, 0..1: what a group tells about the class, over the mean of both entropies
     AMI      the same, less what groups drawn by lot would reach: 0 is chance, 1 is perfect
     ARI      adjusted Rand index: pairs of patches on which both agree, less chance: 0 is chance, 1 is perfect
 
@@ -117,13 +117,13 @@ def control_features(
     h: int,
     w: int,
 ) -> dict[str, Tensor]:
-    """What needs no network, on the same patch grid: the mean colour of a patch [V, 3, h, w], and its place in the photo
+    """What needs no network, on the same patch grid: the mean color of a patch [V, 3, h, w], and its place in the photo
     [V, 2, h, w]. Groups of features that do not beat groups of these show nothing that was learned. Cluster them with
     ``cosine=False``."""
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"photos must be a tensor [V, 3, H, W] in 0..1, not {list(images.shape)}")
     rows, cols = torch.meshgrid((torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w, indexing="ij")
     return {
-        "colour": torch.nn.functional.adaptive_avg_pool2d(images.detach().cpu().float(), (h, w)),
+        "color": torch.nn.functional.adaptive_avg_pool2d(images.detach().cpu().float(), (h, w)),
         "position": torch.stack([rows, cols]).expand(len(images), 2, h, w),
     }

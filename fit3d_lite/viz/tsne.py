@@ -1,8 +1,8 @@
 """Hundreds of channels on a flat page: t-SNE of patch features, the same patches and alike maps for every model.
 
-t-SNE (van der Maaten and Hinton 2008; scikit-learn's) keeps neighbours together and nothing else: distances between
+t-SNE (van der Maaten and Hinton 2008; scikit-learn's) keeps neighbors together and nothing else: distances between
 islands, their sizes and their order mean little, another seed gives another picture. So a number comes with each map:
-``trust``, the trustworthiness of its neighbourhoods.
+``trust``, the trustworthiness of its neighborhoods.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from .pca import check_features
 
 __all__ = ["Embedding", "show_embedding", "tsne"]
 
-MARKERS = "os^Dv<>"  # by class, since fourteen colours are hard on any eye
-NEIGHBOURS = 10  # of a point, whose being kept is the trustworthiness
+MARKERS = "os^Dv<>"  # by class, since fourteen colors are hard on any eye
+NEIGHBORS = 10  # of a point, whose being kept is the trustworthiness
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Embedding:
     points: Tensor  # [P, 2]
     index: Tensor  # [P] int64, which of the V·h·w patches
     grid: tuple[int, int, int]  # V, h, w
-    trust: float  # 0..1; how many of the neighbours on the page are neighbours among the features (1: all)
+    trust: float  # 0..1; how many of the neighbors on the page are neighbors among the features (1: all)
 
     def pick(
         self,
@@ -47,14 +47,14 @@ def tsne(
     cosine: bool = True,
     seed: int = 0,
 ) -> Embedding | dict[str, Embedding]:
-    """Patches on a page, neighbours by feature lying together.
+    """Patches on a page, neighbors by feature lying together.
 
     Of several models the same patches are drawn, and each further map starts from the first one's outcome instead of
     from its own principal components: what stays in place then is what the models agree on.
 
     Args:
         patches: how many are drawn at random; a thousand take about two seconds a model.
-        perplexity: how many neighbours count, roughly; must be below a third of the patches.
+        perplexity: how many neighbors count, roughly; must be below a third of the patches.
         cosine: compare directions (features scaled to length 1).
         seed: of the draw and of the descent.
 
@@ -93,21 +93,21 @@ def _descend(x: np.ndarray, start: np.ndarray | None, perplexity: float, seed: i
     begin = "pca" if start is None else start.astype(np.float32)
     with threadpool_limits(1):
         page = TSNE(2, perplexity=perplexity, init=begin, random_state=seed).fit_transform(x)
-        near = min(NEIGHBOURS, (len(x) - 1) // 2)
+        near = min(NEIGHBORS, (len(x) - 1) // 2)
         return page.astype(np.float64), float(trustworthiness(x, page, n_neighbors=near))
 
 
 def show_embedding(
     found: Embedding | dict[str, Embedding],
-    values: Tensor,  # [V, h, w] whole numbers = labels, or [V, h, w, 3] colours
+    values: Tensor,  # [V, h, w] whole numbers = labels, or [V, h, w, 3] colors
     classes: tuple[str, ...] = (),
     title: str = "",
     width: float = 8.6,
 ):
-    """One page a model, each patch a mark in the colour and shape of its label (with a legend) or in a given colour.
+    """One page a model, each patch a mark in the color and shape of its label (with a legend) or in a given color.
 
     Raises:
-        ValueError: values on another grid, or neither labels nor colours.
+        ValueError: values on another grid, or neither labels nor colors.
     """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -115,7 +115,7 @@ def show_embedding(
     pages = found if isinstance(found, dict) else {"": found}
     labels = values.ndim == 3 and not values.is_floating_point()
     if not labels and (values.ndim != 4 or values.shape[-1] != 3):
-        raise ValueError(f"values must be labels [V, h, w] or colours [V, h, w, 3], not {list(values.shape)}")
+        raise ValueError(f"values must be labels [V, h, w] or colors [V, h, w, 3], not {list(values.shape)}")
     side = min(width / len(pages), 3.8)
     figure = Figure(figsize=(side * len(pages), side + 0.3), layout="constrained")
     for ax, (name, page) in zip(figure.subplots(1, len(pages), squeeze=False)[0], pages.items(), strict=True):
@@ -124,7 +124,7 @@ def show_embedding(
         for n in kinds:
             these = picked == n if labels else torch.ones(len(picked), dtype=torch.bool)
             colors = [palette(64)[n % 64].tolist()] if labels else picked.float().numpy()
-            # A thin dark rim keeps the pale colours of a palette visible on white.
+            # A thin dark rim keeps the pale colors of a palette visible on white.
             look = {"marker": MARKERS[n % len(MARKERS)], "s": 14, "linewidths": 0.25, "edgecolors": "0.25"}
             ax.scatter(*page.points[these].T.numpy(), c=colors, **look)
         ax.set(xticks=[], yticks=[], title=f"{name}\ntrust {page.trust:.2f}".strip())

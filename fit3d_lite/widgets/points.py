@@ -45,7 +45,7 @@ def point_view(
     """Points in a page: drag to turn, wheel to come closer, arrows, + and - by keyboard, two sliders to cut them open.
 
     Args:
-        at_most: points that are kept, a random draw; 25,000 with three sets of colours are half a megabyte.
+        at_most: points that are kept, a random draw; 25,000 with three sets of colors are half a megabyte.
         cut_front: how much is cut away between the front (0) and the middle (1): it opens the near wall of a room.
         cut_top: how much of the height is cut away from above, 0 to 1: it lifts the ceiling off.
         yaw, pitch: degrees, from where the points are seen at first.
@@ -53,10 +53,10 @@ def point_view(
         seed: of the draw.
 
     Raises:
-        ValueError: points that are not [N, 3] or not finite, colours of another length or outside 0..1, numbers out of
+        ValueError: points that are not [N, 3] or not finite, colors of another length or outside 0..1, numbers out of
         range.
     """
-    sets = colors if isinstance(colors, dict) else {"colour": colors}
+    sets = colors if isinstance(colors, dict) else {"color": colors}
     _check(points, sets, at_most, cut_front, cut_top, pitch, zoom)
     middle, radius = ball_around(points)
     local = (points.detach().cpu().double() - middle) @ axes_of(up).T / max(radius, 1e-9)
@@ -67,7 +67,7 @@ def point_view(
     heights = torch.quantile(local[chosen, 2], torch.tensor([0.01, 0.99]).double()).tolist()
     shape = {
         "W": WIDTH, "H": HEIGHT, "focal": FOCAL, "reach": REACH, "low": heights[0], "high": heights[1],
-        "dot": 4.6 / len(chosen) ** 0.5,  # as wide as neighbours on a surface are apart, roughly
+        "dot": 4.6 / len(chosen) ** 0.5,  # as wide as neighbors on a surface are apart, roughly
         "view": {"yaw": np.radians(yaw), "pitch": np.radians(pitch), "far": 1.8 / zoom},
     }  # fmt: skip
     # From the numbers that are sent, so that the still shows what the page will.
@@ -126,11 +126,11 @@ def _check(points: Tensor, sets: dict, at_most: int, cut_front: float, cut_top: 
     if points.ndim != 2 or points.shape[-1] != 3 or len(points) < 2 or not points.isfinite().all():
         raise ValueError(f"points must be finite and [N, 3] with N ≥ 2, not {list(points.shape)}")
     if not sets:
-        raise ValueError("there are no colours: give [N, 3], or a dict of such")
+        raise ValueError("there are no colors: give [N, 3], or a dict of such")
     for name, colors in sets.items():
         if tuple(colors.shape) != tuple(points.shape) or colors.min() < 0 or colors.max() > 1:
             raise ValueError(
-                f"the colours {name!r} must be {list(points.shape)} in 0..1, not {list(colors.shape)} "
+                f"the colors {name!r} must be {list(points.shape)} in 0..1, not {list(colors.shape)} "
                 f"from {colors.min().item():.3g} to {colors.max().item():.3g}"
             )
     if at_most < 1 or not 0 <= cut_front <= 1 or not 0 <= cut_top <= 1 or abs(pitch) > 89 or zoom <= 0:

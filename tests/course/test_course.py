@@ -11,17 +11,18 @@ import pytest
 import torch
 
 from fit3d_lite.base import artifacts
+from fit3d_lite.base.machine import best_dtype, cache_folder
 from fit3d_lite.course import cards
-from fit3d_lite.course import setup as course
 from fit3d_lite.course.cards import Row, card
 from fit3d_lite.course.checks import check, check_close, exercise, predict, reveal
 from fit3d_lite.course.settings import chosen
+from fit3d_lite.course.setup import setup
 from fit3d_lite.widgets.notebook import number
 
 
 @pytest.fixture
 def run(capsys):
-    made = course.setup("quick", seed=3)
+    made = setup("quick", seed=3)
     capsys.readouterr()
     return made
 
@@ -30,7 +31,7 @@ def run(capsys):
 
 
 def test_setup_prints_one_card_with_what_was_settled(capsys, tmp_path):
-    run = course.setup("quick", seed=5)
+    run = setup("quick", seed=5)
     text = capsys.readouterr().out
     assert run.profile == "quick" and run.seed == 5 and run.cache == tmp_path / "fit3d_cache" and run.cache.is_dir()
     for said in ("device", "quick (from the argument)", f"torch {torch.__version__}"[:9], str(run.cache), "seed"):
@@ -40,22 +41,22 @@ def test_setup_prints_one_card_with_what_was_settled(capsys, tmp_path):
 def test_setup_seeds_all_three_generators():
     drawn = []
     for _ in range(2):
-        course.setup("quick", seed=11)
+        setup("quick", seed=11)
         drawn.append((torch.rand(1).item(), np.random.rand(), random.random()))
-    course.setup("quick", seed=12)
+    setup("quick", seed=12)
     assert drawn[0] == drawn[1]
     assert all(a != b for a, b in zip(drawn[0], (torch.rand(1).item(), np.random.rand(), random.random()), strict=True))
 
 
 def test_profile_comes_from_argument_then_environment_then_device(monkeypatch):
-    assert course.setup().profile == ("full" if torch.cuda.is_available() else "quick")
+    assert setup().profile == ("full" if torch.cuda.is_available() else "quick")
     monkeypatch.setenv("FIT3D_PROFILE", "full")
-    assert course.setup().profile == "full"
+    assert setup().profile == "full"
     assert chosen.profile == "full"
-    assert course.setup("quick").profile == "quick"
+    assert setup("quick").profile == "quick"
     monkeypatch.setenv("FIT3D_PROFILE", "fast")
     with pytest.raises(ValueError, match="'fast' .*FIT3D_PROFILE.*'quick' or 'full'"):
-        course.setup()
+        setup()
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_profile_comes_from_argument_then_environment_then_device(monkeypatch):
 )
 def test_precision_follows_compute_capability(monkeypatch, capability, dtype):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *a: capability)
-    assert course.best_dtype(torch.device("cuda" if capability else "cpu")) is dtype
+    assert best_dtype(torch.device("cuda" if capability else "cpu")) is dtype
 
 
 def test_a_t4_gets_fp16_though_torch_claims_bf16(monkeypatch, capsys):
@@ -72,7 +73,7 @@ def test_a_t4_gets_fp16_though_torch_claims_bf16(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *a, **k: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *a: (7, 5))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *a: "Tesla T4")
-    run = course.setup()
+    run = setup()
     assert (run.dtype, run.profile, run.device.type) == (torch.float16, "full", "cuda")
     assert "Tesla T4 · float16" in capsys.readouterr().out
 
@@ -80,26 +81,26 @@ def test_a_t4_gets_fp16_though_torch_claims_bf16(monkeypatch, capsys):
 def test_cache_lies_in_content_on_colab_unless_named(monkeypatch, tmp_path):
     monkeypatch.delenv("FIT3D_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert course.cache_folder() == tmp_path / ".cache" / "fit3d_lite"
+    assert cache_folder() == tmp_path / ".cache" / "fit3d_lite"
     for name in ("google", "google.colab"):
         stub = types.ModuleType(name)
         stub.__spec__, stub.__path__ = importlib.util.spec_from_loader(name, None), []
         monkeypatch.setitem(sys.modules, name, stub)
-    assert str(course.cache_folder()) == "/content/fit3d_cache"
+    assert str(cache_folder()) == "/content/fit3d_cache"
     monkeypatch.setenv("FIT3D_CACHE", str(tmp_path / "mine"))
-    assert course.cache_folder() == tmp_path / "mine"
+    assert cache_folder() == tmp_path / "mine"
 
 
 def test_sparse_beta_warnings_are_settled_and_others_are_not(run, recwarn):
     import warnings
 
-    course.setup("quick")
+    setup("quick")
     warnings.warn("Sparse CSR tensor support is in beta state. And so on.", stacklevel=1)
     warnings.warn("something else is wrong", stacklevel=1)
     assert [str(w.message) for w in recwarn] == ["something else is wrong"]
 
 
-def test_figures_are_white_and_colours_differ_in_lightness_too(run):
+def test_figures_are_white_and_colors_differ_in_lightness_too(run):
     import matplotlib
     from matplotlib.colors import to_rgb
 
@@ -112,7 +113,7 @@ def test_figures_are_white_and_colours_differ_in_lightness_too(run):
 def test_pick_prints_what_quick_reduces(run, capsys):
     assert run.pick(quick=8, full=24, name="views") == 8
     assert capsys.readouterr().out == "views: 8 in the quick profile, 24 in the full one\n"
-    assert course.setup("full").pick(quick=8, full=24) == 24
+    assert setup("full").pick(quick=8, full=24) == 24
 
 
 # --- artifacts
@@ -135,7 +136,7 @@ def test_anything_json_holds_comes_back(run):
 def test_missing_artifact_is_none_and_profiles_are_apart(run):
     run.save("lifted", {"a": torch.ones(1)})
     assert run.load("other") is None
-    assert course.setup("full").load("lifted") is None
+    assert setup("full").load("lifted") is None
 
 
 def test_other_settings_are_refused_by_name(run, capsys):
@@ -275,19 +276,19 @@ def test_card_says_look_when_out_of_range_and_for_nan(capsys):
 
 
 def test_the_full_profile_says_what_is_not_measured_and_does_not_stop_at_it(capsys):
-    course.setup("full")
+    setup("full")
     check(False, "the gain is positive", "the poses are shuffled")  # red, and the notebook goes on
     said = capsys.readouterr().out
     assert "✗ not so: the gain is positive" in said and "not measured yet" in said
     unknown = card("Result", [{"name": "mIoU", "value": 0.9, "quick": (0.1, 0.2)}])
     assert "not measured yet" in str(unknown) and not unknown.looks
-    course.setup("quick")
+    setup("quick")
     with pytest.raises(AssertionError, match="shuffled"):
         check(False, "the gain is positive", "the poses are shuffled")
 
 
 def test_card_uses_the_profile_of_setup():
-    course.setup("full")
+    setup("full")
     assert card("Result", rows()).profile == "full"
     with pytest.raises(ValueError, match="'fast'"):
         card("Result", rows(), profile="fast")

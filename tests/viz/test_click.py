@@ -40,12 +40,12 @@ def test_bars_in_the_page_are_the_bins_added_up_by_their_place_in_the_range():
     assert np.allclose(carried(clickable, "shape")["edges"], edges, atol=1e-3)
 
 
-def test_the_mean_is_the_heads_expected_depth_and_the_truth_is_that_of_the_patch_centre():
+def test_the_mean_is_the_heads_expected_depth_and_the_truth_is_that_of_the_patch_center():
     image, probabilities, truth = sample(16, 24)
-    mean, centre = carried(click_distribution(image, probabilities, BINS, truth, grid=(8, 12)), "depths")
+    mean, center = carried(click_distribution(image, probabilities, BINS, truth, grid=(8, 12)), "depths")
     expected = (probabilities * BINS[:, None, None]).sum(0).reshape(8, 2, 12, 2).mean((1, 3))
     assert np.allclose(mean, expected.flatten(), atol=1e-3)
-    assert np.allclose(centre, truth[2::4, 2::4].flatten(), atol=1e-3)
+    assert np.allclose(center, truth[2::4, 2::4].flatten(), atol=1e-3)
 
 
 def test_what_cannot_be_drawn_is_refused():

@@ -1,4 +1,4 @@
-"""Pictures of features: what is compared shares one meaning of colours, and bad input is refused with its numbers."""
+"""Pictures of features: what is compared shares one meaning of colors, and bad input is refused with its numbers."""
 
 import ast
 from pathlib import Path
@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from fit3d_lite import viz
 from fit3d_lite.viz.palette import color_map, palette, seen
 
-# ---- PCA colours
+# ---- PCA colors
 
 
 def test_principal_directions_are_those_of_scikit_learn():
@@ -27,13 +27,13 @@ def test_principal_directions_are_those_of_scikit_learn():
     assert basis.explained == pytest.approx(reference.explained_variance_ratio_.sum(), rel=1e-6)
 
 
-def test_a_model_that_only_turned_its_features_gets_the_same_colours():
+def test_a_model_that_only_turned_its_features_gets_the_same_colors():
     feats = blobs()
     colors = viz.pca_colors({"original": feats, "turned": 3 * rotated(feats) - 2})
     assert_close(colors["original"], colors["turned"], atol=1e-4, rtol=0)
 
 
-def test_a_colour_keeps_its_meaning_when_another_direction_becomes_the_strongest():
+def test_a_color_keeps_its_meaning_when_another_direction_becomes_the_strongest():
     g = torch.Generator().manual_seed(0)
     meanings = torch.randn(2, 3, 16, 16, generator=g).exp()
     meanings = torch.cat([meanings, torch.zeros(2, 2, 16, 16)], 1)
@@ -60,7 +60,7 @@ def test_the_basis_is_shared_by_all_pictures_unless_asked_otherwise():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_colours_do_not_depend_on_the_order_of_the_pictures(seed):
+def test_colors_do_not_depend_on_the_order_of_the_pictures(seed):
     feats = blobs(views=4, seed=seed)
     order = [2, 0, 3, 1]
     assert_close(viz.pca_colors(feats[order]), viz.pca_colors(feats)[order], atol=1e-5, rtol=0)
@@ -82,7 +82,7 @@ def test_one_extreme_patch_does_not_darken_the_picture():
     assert viz.pca_colors(wild).std() > 0.5 * viz.pca_colors(feats).std()
 
 
-def test_a_basis_fitted_once_colours_later_pictures_alike():
+def test_a_basis_fitted_once_colors_later_pictures_alike():
     feats = blobs()
     basis = viz.pca_basis(feats)
     assert_close(basis.colors(feats[1:2]), basis.colors(feats)[1:2])
@@ -154,10 +154,10 @@ def test_more_clusters_than_patches_are_refused():
         viz.kmeans(blobs(views=1), 50)
 
 
-# ---- colours
+# ---- colors
 
 
-def test_palette_is_told_apart_by_every_kind_of_colour_vision():
+def test_palette_is_told_apart_by_every_kind_of_color_vision():
     def worst(colors):
         lab = seen(np.asarray(colors, dtype=float))
         return (np.linalg.norm(lab[:, :, None] - lab[:, None], axis=-1) + 1e9 * np.eye(len(colors))).min()
@@ -171,7 +171,7 @@ def test_palette_is_told_apart_by_every_kind_of_colour_vision():
         palette(65)
 
 
-def test_colours_of_labels_depths_and_numbers():
+def test_colors_of_labels_depths_and_numbers():
     labels = viz.color_labels(torch.tensor([[0, 3], [255, 0]]))
     assert torch.equal(labels[0, 0], palette(1)[0]) and labels[1, 0].tolist() == pytest.approx([0.85] * 3)
     depth = viz.color_depth(torch.tensor([[0.0, 1.0], [2.0, 3.0]]))
@@ -187,8 +187,8 @@ def test_colours_of_labels_depths_and_numbers():
 def test_compare_draws_every_map_beside_its_photo():
     images, colors = torch.rand(2, 3, 32, 32), torch.rand(2, 4, 4, 3)
     numbers, labels = torch.rand(2, 4, 4), torch.randint(0, 5, (2, 8, 8))
-    figure = viz.compare(images, {"colours": colors, "numbers": numbers, "labels": labels}, marks=[(1, 2, 3)])
-    assert [ax.get_title() for ax in figure.axes[:4]] == ["photo", "colours", "numbers", "labels"]
+    figure = viz.compare(images, {"colors": colors, "numbers": numbers, "labels": labels}, marks=[(1, 2, 3)])
+    assert [ax.get_title() for ax in figure.axes[:4]] == ["photo", "colors", "numbers", "labels"]
     assert drawn(figure).std() > 10
     wide = viz.compare(torch.rand(5, 3, 8, 8), {"a": torch.rand(5, 4, 4)}, [str(n) for n in range(5)])
     assert [ax.get_title() for ax in wide.axes[:5]] == list("01234")  # many views run across

@@ -212,10 +212,10 @@ def test_scores_refuse_what_cannot_be_compared(clusters, labels, said):
         viz.cluster_scores(torch.zeros(1, 1, 2).long(), torch.zeros(1, 1, 2).long()).mean("F1")
 
 
-def test_controls_hold_the_mean_colour_and_the_place_of_a_patch():
+def test_controls_hold_the_mean_color_and_the_place_of_a_patch():
     images = torch.rand(2, 3, 8, 12)
     controls = viz.control_features(images, 4, 3)
-    assert_close(controls["colour"][1, :, 2, 1], images[1, :, 4:6, 4:8].mean((1, 2)))
+    assert_close(controls["color"][1, :, 2, 1], images[1, :, 4:6, 4:8].mean((1, 2)))
     assert controls["position"].shape == (2, 2, 4, 3)
     assert controls["position"][1, :, 2, 1].tolist() == pytest.approx([2.5 / 4, 1.5 / 3])
 
@@ -246,7 +246,7 @@ def test_the_share_of_the_place_is_one_for_a_pattern_zero_for_noise_and_right_be
         viz.position_share(noise[:1])
 
 
-def test_grain_is_the_cosine_to_the_mean_of_the_neighbours():
+def test_grain_is_the_cosine_to_the_mean_of_the_neighbors():
     feats = blobs(views=2, h=5, w=5)
     x = feats - feats.mean((0, 2, 3), keepdim=True)
     noise = viz.local_noise(feats)

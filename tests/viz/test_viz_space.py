@@ -117,7 +117,7 @@ def test_groups_become_islands_and_the_same_patches_are_shown_for_every_model():
     assert a.trust == pytest.approx(trustworthiness(x, a.points.numpy(), n_neighbors=10), abs=1e-3)
 
 
-def test_pages_show_labels_with_names_or_colours():
+def test_pages_show_labels_with_names_or_colors():
     found = viz.tsne(blobs(views=2), patches=60, perplexity=10)
     labels = torch.randint(0, 3, (2, 6, 8))
     labels[0, 0, 0] = 255
@@ -125,7 +125,7 @@ def test_pages_show_labels_with_names_or_colours():
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["wall", "floor", "lamp"]
     assert drawn(figure).std() > 10
     assert not viz.show_embedding(found, torch.rand(2, 6, 8, 3)).legends
-    with pytest.raises(ValueError, match=r"\[2, 6, 8\] or colours|labels \[V, h, w\]"):
+    with pytest.raises(ValueError, match=r"\[2, 6, 8\] or colors|labels \[V, h, w\]"):
         viz.show_embedding(found, torch.rand(2, 6, 8))
     with pytest.raises(ValueError, match=r"grid \[2, 6, 7\], the patches on \[2, 6, 8\]"):
         viz.show_embedding(found, labels[..., :7])
@@ -135,10 +135,10 @@ def test_pages_show_labels_with_names_or_colours():
         viz.tsne({"a": blobs(), "b": blobs(h=5)})
 
 
-# ---- colours of places and mistakes
+# ---- colors of places and mistakes
 
 
-def test_colours_of_places_part_what_is_apart_for_every_kind_of_colour_vision():
+def test_colors_of_places_part_what_is_apart_for_every_kind_of_color_vision():
     across = torch.stack(torch.meshgrid(torch.linspace(0, 6, 7), torch.linspace(0, 4, 5), indexing="ij"), -1)
     points = torch.cat([across, torch.zeros(7, 5, 1)], -1)
     colors = viz.color_position(points)

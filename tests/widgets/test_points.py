@@ -21,7 +21,7 @@ def parts(made):
     return markup, shape, codes, paints
 
 
-def test_the_page_holds_all_points_and_colours_and_no_link():
+def test_the_page_holds_all_points_and_colors_and_no_link():
     points, colors = cube(50), torch.rand(50, 3)
     made = viz.point_view(points, {"photo": colors, "<b>": 1 - colors})
     markup, shape, codes, paints = parts(made)
@@ -74,7 +74,7 @@ def test_cutting_opens_the_front_and_the_top():
 
 
 def test_points_that_cannot_be_shown_are_refused():
-    with pytest.raises(ValueError, match=r"'colour' must be \[50, 3\].*\[49, 3\]"):
+    with pytest.raises(ValueError, match=r"'color' must be \[50, 3\].*\[49, 3\]"):
         viz.point_view(cube(50), torch.rand(49, 3))
     with pytest.raises(ValueError, match="from 0 to 255"):
         viz.point_view(cube(3), torch.tensor([[0.0, 255, 3]] * 3))
