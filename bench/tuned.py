@@ -16,8 +16,8 @@ import torch
 
 import fit3d_lite as f3d
 from fit3d_lite.base.history import History
-from fit3d_lite.finetuning.controls import BlurredFeatures, OwnFeatures, ShuffledPoses
 from fit3d_lite.finetuning.recipes import named_recipe
+from fit3d_lite.finetuning.targets import BlurredFeatures, OwnFeatures, ShuffledPoses
 from fit3d_lite.rooms import SEEDS
 
 CACHE = Path(__file__).parents[1] / "cache" / "tuned"

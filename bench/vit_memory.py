@@ -95,7 +95,7 @@ def step_bytes(
         images, mask = torch.rand(batch, 3, size, size), torch.ones(batch, h, w, dtype=torch.bool)
         given = (images, torch.rand(batch, vit.channels, h, w), torch.rand(batch, h, w), mask)
         with Peak() as peak:
-            for tensor in (*vit.parameters(), *trainer.student.parameters(), *trainer.frame.buffers(), *given):
+            for tensor in (*vit.parameters(), *trainer.student.parameters(), *trainer.target_scale.buffers(), *given):
                 peak.note(tensor)
             for _ in range(2):  # the moments are there from the second step on
                 trainer._backward(given, patches, patches, look=True)

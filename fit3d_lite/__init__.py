@@ -17,12 +17,11 @@ from .correspondence.probe3d import probe3d_recall
 from .course.cards import Row, card
 from .course.checks import check, check_close, exercise, predict, reveal
 from .course.setup import Run, setup
-from .finetuning.finetune import finetune
+from .finetuning.loop import finetune
 from .finetuning.recipes import RECIPES, Recipe
-from .lifting.finer import features_finer
 from .lifting.grid import patch_matrix
-from .lifting.lift import lift
 from .lifting.lifted import Lifted
+from .lifting.methods import lift
 from .probing.classify import classify
 from .probing.depth import DepthSpan
 from .probing.labelled import LabelledPhotos
@@ -52,7 +51,7 @@ __all__ = [
     "ArtifactMismatch", "Assembly", "Camera", "Consistency", "DepthSpan", "DownloadError", "Gaussians", "History",
     "LabelledPhotos", "Lifted", "RECIPES", "RawPixels", "Recipe", "Row", "Run", "Scene", "Training", "ViT", "View",
     "asset", "backend", "build_gsplat", "captures", "card", "check", "check_close", "classify", "consistency",
-    "consistency_by_block", "cross_view_cosine", "exercise", "features_finer", "fetch", "fetch_many", "finetune",
+    "consistency_by_block", "cross_view_cosine", "exercise", "fetch", "fetch_many", "finetune",
     "fit", "lift", "load_ply", "load_probe", "load_vit", "mask_propagation", "over_seeds", "paired", "patch_matrix",
     "photo_psnr", "predict", "probe3d_recall", "probe_depth", "probe_segmentation", "project", "psnr", "quick_probe",
     "render", "reveal", "room", "rooms", "save_checkpoint", "save_ply", "save_vit", "set_backend", "setup", "ssim",

@@ -1,12 +1,22 @@
-"""What a run has said so far, a row a step: kept in memory, written as JSON lines, drawn as curves."""
+"""What a run has said so far, a row a step: kept in memory, written as JSON lines, drawn as curves.
+
+A GPU works off a queue that the CPU fills. To read one number (``loss.item()``) the CPU waits until the queue is empty,
+and the GPU then waits for the CPU to fill it again. So a training loop hands over its numbers as tensors, and the
+history reads those of several steps at once.
+"""
 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+
+from torch import Tensor, stack
 
 from .whole import replace_when_whole
 
+LATEST = 10  # rows after which numbers are read, whether anybody asked or not
 # Column, title of its panel, and what to look for in it.
 PANELS = (
     ("loss", "loss"),
@@ -16,8 +26,66 @@ PANELS = (
 )
 
 
+def to_floats(rows: Sequence[dict]) -> None:
+    """Replace every tensor of one number in ``rows`` by a float, in place and with one wait for all of them."""
+    places = [(row, name) for row in rows for name, value in row.items() if isinstance(value, Tensor)]
+    if not places:
+        return
+    values = stack([row[name].detach().double() for row, name in places]).tolist()
+    for (row, name), value in zip(places, values, strict=True):
+        row[name] = value
+
+
 class History(list):
-    """A list of rows, each a dict with the numbers of one step; None where a number was not measured in that step."""
+    """A list of rows, each a dict with the numbers of one step; None where a number was not measured in that step.
+
+    Rows that come by :meth:`add` may hold tensors, and all of them are floats after :meth:`sync`.
+
+    Args:
+        accept: called with each row once its numbers are floats; may change the row, or raise to end the run.
+    """
+
+    def __init__(self, rows: Iterable[dict] = (), accept: Callable[[dict], None] | None = None):
+        super().__init__(rows)
+        self._accept, self._log = accept, None
+        self._read, self._began = len(self), None  # rows that hold floats; when the step of the first other row began
+
+    def log_to(self, path: str | Path) -> None:
+        """Write all rows to ``path``, in place of what is there, and from now on each row once it has been read."""
+        self.write(path)
+        self._log = path
+
+    def add(self, row: dict, began: float | None = None) -> dict:
+        """Append a row, and read it at once where that makes nobody wait: on the CPU. On a GPU every tenth one is read.
+
+        Args:
+            began: ``time.perf_counter()`` before the step; the row then gets ``seconds``, the mean over those read
+                together.
+        """
+        if self._read == len(self):
+            self._began = began
+        self.append(row)
+        waits = any(isinstance(value, Tensor) and value.device.type != "cpu" for value in row.values())
+        if not waits or len(self) - self._read == LATEST:
+            self.sync()
+        return row
+
+    def sync(self) -> None:
+        """Read what is still on the device, with one wait for all of it."""
+        rows = self[self._read :]
+        if not rows:
+            return
+        to_floats(rows)
+        seconds = None if self._began is None else (time.perf_counter() - self._began) / len(rows)
+        for row in rows:
+            if self._accept is not None:
+                self._accept(row)
+            if seconds is not None:
+                row["seconds"] = seconds
+        if self._log is not None:
+            with open(self._log, "a") as file:
+                file.writelines(json.dumps(row) + "\n" for row in rows)
+        self._read = len(self)
 
     def column(self, name: str) -> tuple[list[int], list[float]]:
         """(steps, values) of the rows in which ``name`` was measured."""

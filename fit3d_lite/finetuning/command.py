@@ -21,13 +21,13 @@ import torch
 
 from .. import captures
 from ..base.machine import best_dtype, quiet_sparse
-from ..lifting.lift import METHODS, lift
 from ..lifting.lifted import Lifted
+from ..lifting.methods import METHODS, lift
 from ..rooms.make import SEEDS, room
 from ..scenes.scene import Scene
 from ..splatting.gaussians import Gaussians
 from . import processes
-from .finetune import finetune
+from .loop import finetune
 from .recipes import RECIPES, Recipe, named_recipe
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

@@ -32,6 +32,14 @@ def total(*numbers: float, device=None) -> list[float]:
     return summed(torch.tensor(numbers, dtype=torch.float64, device=device)).tolist() if running() else list(numbers)
 
 
+def moments(rows: Tensor, device) -> tuple[Tensor, Tensor]:  # [P, C] -> [C], [C]
+    """Mean and standard deviation over the rows of all processes."""
+    sums = torch.cat([rows.sum(0), rows.square().sum(0), rows.new_tensor([len(rows)])])
+    sums = summed(sums.to(device)).cpu()
+    first, second = sums[:-1].view(2, -1) / sums[-1]
+    return first, (second - first**2).clamp_min(0).sqrt()
+
+
 def least(number: int, device=None) -> int:
     """The smallest of all processes' numbers."""
     if not running():

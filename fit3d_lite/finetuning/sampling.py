@@ -37,14 +37,14 @@ class Sampler:
         """Views of a step (counted over all epochs), and for each a number in 0..1 that decides on mirroring."""
         epoch, at = divmod(step, self.steps)
         if self._orders[0] != epoch:
-            dice = [self._dice(shard, epoch, 0) for shard in range(len(self.views))]
-            self._orders = epoch, [torch.randperm(len(v), generator=g) for v, g in zip(self.views, dice, strict=True)]
+            rngs = [self._rng(shard, epoch, 0) for shard in range(len(self.views))]
+            self._orders = epoch, [torch.randperm(len(v), generator=g) for v, g in zip(self.views, rngs, strict=True)]
         views, chances = [], []
         for shard, order in enumerate(self._orders[1]):
             views += [self.views[shard][i] for i in order[at * self.share : (at + 1) * self.share].tolist()]
-            chances += torch.rand(self.share, generator=self._dice(shard, step, 1)).tolist()
+            chances += torch.rand(self.share, generator=self._rng(shard, step, 1)).tolist()
         return views, chances
 
-    def _dice(self, shard: int, count: int, use: int) -> torch.Generator:
+    def _rng(self, shard: int, count: int, use: int) -> torch.Generator:
         number = ((self.seed * 2 + use) * 1_000_003 + count) * 1_009 + self.first + shard
         return torch.Generator().manual_seed(number % 2**63)

@@ -9,53 +9,72 @@ from pathlib import Path
 import torch
 
 from ..base.artifacts import ArtifactMismatch, differences
+from ..base.history import History
 from ..base.whole import replace_when_whole
 from .processes import gathered, rank
 
-FORMAT = "fit3d_lite.finetune.1"
+FORMAT = "fit3d_lite.finetune.2"
 
 
-def random_states(device: torch.device) -> dict:
-    """What dropout and the like draw from."""
-    states = {"cpu": torch.get_rng_state()}
-    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+class Checkpoint:
+    """The file of one run. Every process calls its methods; the first one writes.
 
-
-def save_state(path: str | Path, settings: dict, parts: dict, device: torch.device, **content) -> None:
-    """Write the state dicts of ``parts`` (weights, optimiser, scaler …), the random states of every process and
-    ``content``. Every process calls it; the first one writes."""
-    states = gathered(random_states(device))
-    if rank():
-        return
-    whole = {"format": FORMAT, "settings": json.dumps(settings), "random": states, **content}
-    whole |= {name: part.state_dict() for name, part in parts.items()}
-    with replace_when_whole(path) as partial:
-        torch.save(whole, partial)
-
-
-def load_state(path: str | Path, settings: dict, parts: dict, device: torch.device) -> dict:
-    """Put what :func:`save_state` wrote back into ``parts`` and the random states; returns the whole content.
-
-    Raises:
-        ArtifactMismatch: the run was made with other settings; each difference is named.
-        ValueError: damaged, or no such file.
+    Args:
+        path: None keeps nothing.
+        every: steps from one writing to the next.
+        settings: what must be the same for the run to be continued; JSON-able.
+        parts: what has a state dict, by name: weights, optimizer, scaler and the like.
+        device: of the run, whose random numbers are kept too: dropout and its kind draw from them.
     """
-    try:
-        whole = torch.load(path, map_location="cpu", weights_only=True)
-        if whole["format"] != FORMAT:
-            raise KeyError(whole["format"])
-        made = json.loads(whole["settings"])
-    except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no checkpoint of a fine-tuning run, or damaged ({error}): delete it.") from None
-    said = differences(made, json.loads(json.dumps(settings)))
-    if said:
-        raise ArtifactMismatch(
-            f"{path} was made with other settings: {said}. Use the same settings, another file, or delete it."
-        )
-    for name, part in parts.items():
-        part.load_state_dict(whole[name])
-    states = whole["random"][rank() % len(whole["random"])]
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)
-    return whole
+
+    def __init__(self, path: str | Path | None, every: int, settings: dict, parts: dict, device: torch.device):
+        self.path, self.every, self.settings, self.parts, self.device = path, every, settings, parts, device
+
+    def load(self) -> list[dict]:
+        """Put the file's content back into the parts and the random states; returns the rows of the run's history.
+
+        Raises:
+            ArtifactMismatch: the run was made with other settings; each difference is named.
+            ValueError: damaged, or no such file.
+        """
+        try:
+            whole = torch.load(self.path, map_location="cpu", weights_only=True)
+            if whole["format"] != FORMAT:
+                raise KeyError(whole["format"])
+            made = json.loads(whole["settings"])
+        except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"{self.path} is no checkpoint of a fine-tuning run, or damaged ({error}): delete it."
+            ) from None
+        said = differences(made, json.loads(json.dumps(self.settings)))
+        if said:
+            raise ArtifactMismatch(
+                f"{self.path} was made with other settings: {said}. Use the same settings, another file, or delete it."
+            )
+        for name, part in self.parts.items():
+            part.load_state_dict(whole[name])
+        states = whole["random"][rank() % len(whole["random"])]
+        torch.set_rng_state(states["cpu"])
+        if self.device.type == "cuda" and "cuda" in states:
+            torch.cuda.set_rng_state(states["cuda"], self.device)
+        return json.loads(whole["history"])
+
+    def keep_if_due(self, history: History, last: bool) -> None:
+        """After a step: write every ``every`` steps, and after the ``last`` step of this process's life."""
+        if not last and (self.path is None or len(history) % self.every):
+            return
+        history.sync()
+        if self.path is not None:
+            self._write(history)
+
+    def _write(self, history: History) -> None:
+        random = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        states = gathered(random)
+        if rank():
+            return
+        whole = {"format": FORMAT, "settings": json.dumps(self.settings), "random": states, "history": json.dumps(history)}
+        whole |= {name: part.state_dict() for name, part in self.parts.items()}
+        with replace_when_whole(self.path) as partial:
+            torch.save(whole, partial)

@@ -1,4 +1,8 @@
-"""One step of fine-tuning: photos in, features pulled towards their targets, weights moved."""
+"""One step of fine-tuning: photos in, features pulled towards their targets patch by patch, weights moved.
+
+Every term of the loss is a map over patches; the loss is its sum over the covered patches, divided by their number in
+the *whole* batch. So a batch split into parts, or over processes, gives exactly the gradient of the batch in one piece.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +17,41 @@ from torch import Tensor, nn
 
 from ..backbones.adapters import prepare
 from . import processes
-from .objective import drift, patch_terms
 from .recipes import Recipe
-from .targets import Targets
+from .targets import Targets, TargetScale
 
 SAMPLE = 32  # views on which means, spreads and the start of the depth map g are measured
 OVERFLOWS = 20  # steps in a row that may overflow in fp16; the scaler starts at 2**16 and halves each time
 TERMS = ("l1", "cosine", "geometry", "keep")
 RIDGE = 1e-2  # of that start, relative to the mean square of a channel
+
+
+def patch_terms(
+    feats: Tensor,  # [B, C, h, w]
+    target: Tensor,  # [B, C, h, w]
+    recipe,
+) -> dict[str, Tensor]:  # each [B, h, w]
+    """The terms of the recipe that compare with the target: "l1" (FiT3D's) and "cosine"."""
+    if feats.shape != target.shape:
+        raise ValueError(f"features are {list(feats.shape)} and their targets {list(target.shape)}.")
+    terms = {}
+    if recipe.l1:
+        terms["l1"] = (feats - target).abs().mean(1)
+    if recipe.cosine:
+        terms["cosine"] = 1 - F.cosine_similarity(feats, target, dim=1)
+    return terms
+
+
+@torch.no_grad()
+def drift(feats: Tensor, original: Tensor) -> tuple[Tensor, Tensor]:  # each [B, C, h, w] -> [], []
+    """(standard-deviation ratio, cosine) of features against the original's on the same images.
+
+    The ratio compares the mean over channels of the standard deviation over patches: towards 0, all patches become
+    alike (collapse), which a falling loss does not show. The cosine says how far the features have moved.
+    """
+    a, b = (f.detach().float().movedim(1, -1).flatten(0, -2) for f in (feats, original))
+    ratio = a.std(0).mean() / b.std(0).mean().clamp_min(1e-12)
+    return ratio, F.cosine_similarity(a, b).mean()
 
 
 class Student(nn.Module):
@@ -35,18 +66,8 @@ class Student(nn.Module):
         return feats, self.to_depth(feats)[:, 0]
 
 
-class Frame(nn.Module):
-    """Fixed scales, kept as buffers so that a checkpoint carries them: t' = t · scale + shift, z' = (z − mean) / std."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.register_buffer("scale", torch.ones(channels, 1, 1))
-        self.register_buffer("shift", torch.zeros(channels, 1, 1))
-        self.register_buffer("depth", torch.tensor([0.0, 1.0]))  # mean and std of the log-depth
-
-
 class Trainer:
-    """Student, optimiser and scaler, and what a step does with them."""
+    """Student, optimizer and scaler, and what a step does with them."""
 
     def __init__(
         self, vit, scenes, targets: Targets, recipe: Recipe, dtype: torch.dtype,
@@ -61,7 +82,7 @@ class Trainer:
             self.student.vit.set_grad_checkpointing(grad_checkpointing)
         self.weights = prepare(self.student.vit, recipe)
         self.student.to_depth.requires_grad_(recipe.geometry > 0)
-        self.frame = Frame(vit.channels).to(self.device)
+        self.target_scale = TargetScale(vit.channels).to(self.device)
         groups = [{"params": self.weights, "rate": recipe.lr}]
         if recipe.geometry:
             groups.append({"params": list(self.student.to_depth.parameters()), "rate": recipe.head_lr})
@@ -78,7 +99,7 @@ class Trainer:
 
     def parts(self) -> dict:
         """What a checkpoint keeps."""
-        return {"student": self.student, "frame": self.frame, "optimizer": self.optimizer, "scaler": self.scaler}
+        return {"student": self.student, "target_scale": self.target_scale, "optimizer": self.optimizer, "scaler": self.scaler}
 
     @torch.no_grad()
     def begin(self) -> None:
@@ -92,17 +113,16 @@ class Trainer:
         if len(mine) < 2:
             raise ValueError(f"The Gaussians cover {len(mine)} patches of {len(views)} views: there is nothing to learn from.")
         if self.recipe.restore_spread:
-            (mean, std), (old_mean, old_std) = self._moments(wanted), self._moments(mine)
+            (mean, std), (old_mean, old_std) = (processes.moments(x, self.device) for x in (wanted, mine))
             scale = old_std / std.clamp_min(1e-6)
-            self.frame.scale.copy_(scale[:, None, None])
-            self.frame.shift.copy_((old_mean - mean * scale)[:, None, None])
+            self.target_scale.scale.copy_(scale[:, None, None])
+            self.target_scale.shift.copy_((old_mean - mean * scale)[:, None, None])
         if self.recipe.geometry:
-            (mean,), (std,) = self._moments(depths[:, None])
-            self.frame.depth.copy_(torch.tensor([mean, std.clamp_min(1e-6)]))
+            (mean,), (std,) = processes.moments(depths[:, None], self.device)
+            self.target_scale.depth.copy_(torch.tensor([mean, std.clamp_min(1e-6)]))
             inputs = F.pad(mine, (0, 1), value=1.0)
-            cross = inputs.T @ ((depths - mean) / std)[:, None]
-            gram, cross = self._summed(torch.cat([inputs.T @ inputs, cross], 1)).split([len(cross), 1], 1)
-            gram = gram.clone()
+            gram, cross = inputs.T @ inputs, inputs.T @ ((depths - mean) / std)[:, None]
+            gram, cross = (processes.summed(x.to(self.device)).cpu() for x in (gram, cross))
             gram.diagonal()[:-1] += RIDGE * gram.diagonal()[:-1].mean()
             found = torch.linalg.solve(gram, cross)
             self.student.to_depth.weight.copy_(found[:-1].view(1, -1, 1, 1))
@@ -111,7 +131,7 @@ class Trainer:
     def step(self, views: list[int], mirrored: list[bool], rate: float, look: bool) -> dict:
         """Move the weights once; what there is to tell of the step. ``rate`` is a factor of the learning rates.
 
-        The numbers are still on the device; :func:`readings.read` fetches them, and :meth:`judge` looks at them.
+        The numbers are still on the device; a :class:`History` reads them, and gives them to :meth:`accept_or_raise`.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * rate
@@ -136,7 +156,7 @@ class Trainer:
             watched = {name: sums.pop(name) / processes.world() for name in watched}
         return {**sums, "lr": self.recipe.lr * rate, "grad_norm": norm, **watched, "covered": covered / patches}
 
-    def judge(self, row: dict) -> None:
+    def accept_or_raise(self, row: dict) -> None:
         """Look at the numbers of a step, after they were read: a loss that is not finite ends the run.
 
         In fp16 a gradient may overflow: the scaler then leaves the weights alone in that step and takes a smaller scale.
@@ -192,7 +212,7 @@ class Trainer:
 
     def _batch(self, views, mirrored) -> tuple[int, tuple[Tensor, Tensor, Tensor, Tensor]]:
         """The number of covered patches, counted before they leave the CPU; and on the device images [B, 3, H, W],
-        targets [B, C, h, w], standardised log-depths and masks [B, h, w]."""
+        targets [B, C, h, w], standardized log-depths and masks [B, h, w]."""
         rows = []
         for view, mirror in zip(views, mirrored, strict=True):
             row = (self._image(view), *self.targets[view])
@@ -200,8 +220,7 @@ class Trainer:
         images, wanted, depths, masks = (torch.stack(x) for x in zip(*rows, strict=True))
         covered = masks.sum().item()
         images, wanted, depths, masks = (x.to(self.device) for x in (images, wanted, depths, masks))
-        mean, std = self.frame.depth
-        return covered, (images, wanted * self.frame.scale + self.frame.shift, (depths - mean) / std, masks)
+        return covered, (images, *self.target_scale(wanted, depths), masks)
 
     def _image(self, view: int) -> Tensor:  # [3, H, W]
         scene, index = self.targets.where[view]
@@ -225,12 +244,3 @@ class Trainer:
             ) from error
         self.at_once //= 2
         print(f"out of memory: {self.at_once} images at once from here on; the batch stays {self.recipe.batch}")
-
-    def _moments(self, rows: Tensor) -> tuple[Tensor, Tensor]:  # [P, C] -> [C], [C]
-        """Mean and standard deviation over the patches of all processes."""
-        sums = self._summed(torch.cat([rows.sum(0), rows.square().sum(0), rows.new_tensor([len(rows)])]))
-        first, second = sums[:-1].view(2, -1) / sums[-1]
-        return first, (second - first**2).clamp_min(0).sqrt()
-
-    def _summed(self, tensor: Tensor) -> Tensor:
-        return processes.summed(tensor.to(self.device)).cpu()

@@ -3,6 +3,11 @@
 A target is rendered at the patch grid, once per view, when it is first needed. All of them are kept in memory, or in a
 file that the system maps into memory where they would not fit, or nowhere (``keep="render"``). Lifted features may be
 given as the paths of files that :meth:`Lifted.save` wrote; these are mapped too, so scenes need not fit in memory.
+
+The second half are targets that should not help: what fine-tuning must beat before a gain may be called 3D. The
+recipe, the photos and the number of steps stay what they are.
+
+    tuned = finetune(vit, scenes, ShuffledPoses(scenes, lifted, vit.channels, grid))
 """
 
 from __future__ import annotations
@@ -12,10 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from ..lifting.lifted import Lifted
 from ..scenes.scene import Scene
+
+__all__ = ["BlurredFeatures", "OwnFeatures", "ShuffledPoses", "Targets"]
 
 KEEP = ("auto", "memory", "disk", "render")
 BUDGET = 2 * 2**30  # bytes of targets that "auto" keeps in memory
@@ -87,3 +95,57 @@ class Targets:
         """At most ``most`` views, evenly over all of them."""
         count = min(most, len(self))
         return [i * len(self) // count for i in range(count)]
+
+
+class TargetScale(nn.Module):
+    """Fixed scales, kept as buffers so that a checkpoint carries them: t' = t · scale + shift, z' = (z − mean) / std."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.register_buffer("scale", torch.ones(channels, 1, 1))
+        self.register_buffer("shift", torch.zeros(channels, 1, 1))
+        self.register_buffer("depth", torch.tensor([0.0, 1.0]))  # mean and std of the log-depth
+
+    def forward(self, feature: Tensor, log_depth: Tensor) -> tuple[Tensor, Tensor]:  # [B, C, h, w], [B, h, w], as they come
+        mean, std = self.depth
+        return feature * self.scale + self.shift, (log_depth - mean) / std
+
+
+class ShuffledPoses(Targets):
+    """Each photo gets what the camera of another photo of its scene sees: real renders, in the wrong place."""
+
+    def render(self, index: int) -> Tensor:
+        scene, view = self.where[index]
+        views = len(self.scenes[scene])
+        if views < 2:
+            raise ValueError(f"{self.scenes[scene].name} has one view: there is no other pose to take.")
+        return super().render(index - view + (view + views // 2) % views)
+
+
+class OwnFeatures(Targets):
+    """Each photo gets the ViT's own features of it: what training on as such does, with nothing to learn."""
+
+    def __init__(self, *args, vit, **options):
+        super().__init__(*args, **options)
+        self.vit = vit
+
+    def feature(self, own: Tensor) -> Tensor:  # [C, h, w] -> [C, h, w]
+        return own
+
+    @torch.no_grad()
+    def render(self, index: int) -> Tensor:
+        whole = super().render(index).clone()  # its depth and mask are kept, so that only the feature differs
+        scene, view = self.where[index]
+        own = self.vit.extract(self.scenes[scene].images[view : view + 1])[0].float().cpu()
+        whole[:-2] = self.feature(own) * whole[-1]
+        return whole
+
+
+class BlurredFeatures(OwnFeatures):
+    """Each photo gets the ViT's own features of it, averaged over 5 × 5 patches: smoothing without any 3D."""
+
+    WINDOW = 5  # patches; about as much smoothing as lifting does to the tiny ViT's features
+
+    def feature(self, own: Tensor) -> Tensor:
+        side = self.WINDOW
+        return F.avg_pool2d(own[None], side, 1, side // 2, count_include_pad=False)[0]

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..base.readings import LATEST, read
+from ..base.history import History
 
 __all__ = ["LIGHT", "PAPER", "Step", "Training", "fit_head", "training_of"]
 
@@ -112,20 +112,16 @@ def fit_head(
     """
     optimizer = torch.optim.AdamW(head.parameters(), lr=training.rate, weight_decay=training.weight_decay)
     checked = {round(training.steps * (k + 1) / training.checks) for k in range(training.checks)} if validate else ()
-    history, best, best_state = [], -math.inf, None
-    unread: list[dict] = []  # steps whose losses are still on the device
+    best, best_state = -math.inf, None
 
-    def settle() -> None:
-        read(unread)
-        for row in unread:
-            if not math.isfinite(row["loss"]):
-                raise FloatingPointError(
-                    f"The loss is {row['loss']} in step {row['number']} of {training.steps} at a rate of {row['rate']:.1e}: "
-                    f"lower it."
-                )
-            history.append(Step(steps=training.steps, **row))
-        unread.clear()
+    def accept_or_raise(row: dict) -> None:
+        if not math.isfinite(row["loss"]):
+            raise FloatingPointError(
+                f"The loss is {row['loss']} in step {row['number']} of {training.steps} at a rate of {row['rate']:.1e}: "
+                f"lower it."
+            )
 
+    history = History(accept=accept_or_raise)
     # A caller with a callback shows progress in its own way.
     quiet = on_step is not None
     for done in tqdm(range(training.steps), "training the head", unit="step", delay=10.0, mininterval=1.0, disable=quiet):
@@ -138,24 +134,22 @@ def fit_head(
         loss.backward()
         if training.clip is not None:
             nn.utils.clip_grad_norm_(head.parameters(), training.clip)
-        unread.append({"number": done + 1, "loss": loss.detach(), "rate": rate, "validation": None})
-        looked_at = on_step is not None or done + 1 in checked or done + 1 == training.steps
-        if looked_at or loss.device.type == "cpu" or len(unread) == LATEST:
-            settle()
+        row = history.add({"number": done + 1, "loss": loss.detach(), "rate": rate, "validation": None})
+        if on_step is not None or done + 1 in checked or done + 1 == training.steps:
+            history.sync()
         optimizer.step()
         if done + 1 in checked:
             head.eval()
-            measured = validate()
-            history[-1] = replace(history[-1], validation=measured)
-            quality = measured if larger_is_better else -measured
+            row["validation"] = validate()
+            quality = row["validation"] if larger_is_better else -row["validation"]
             if quality > best:
                 best, best_state = quality, copy.deepcopy(head.state_dict())
         if on_step is not None:
-            on_step(history[-1])
+            on_step(Step(steps=training.steps, **row))
     if best_state is not None:
         head.load_state_dict(best_state)
     head.eval()
-    return history
+    return [Step(steps=training.steps, **row) for row in history]
 
 
 def lattice(

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from ..base.readings import read
+from ..base.history import to_floats
 from ..scenes.scene import Scene
 from .densify import Densifier
 from .gaussians import SH0, Gaussians
@@ -96,7 +96,7 @@ def fit(
         raw = whole
         print(f"Stopped after {step} of {steps} steps; what is reached is kept.")
     finally:
-        read(history or [])  # at once: on a GPU each number that is asked for makes the CPU wait
+        to_floats(history or [])  # at once: on a GPU each number that is asked for makes the CPU wait
     with torch.no_grad():
         return stored(_activated(raw, brightest=1))
 

@@ -16,11 +16,10 @@ from fit3d_lite.backbones.adapters import add_lora, merge_lora
 from fit3d_lite.base.history import History
 from fit3d_lite.finetuning import command as finetune_cli
 from fit3d_lite.finetuning import step as trainstep
-from fit3d_lite.finetuning.controls import BlurredFeatures, OwnFeatures, ShuffledPoses
-from fit3d_lite.finetuning.objective import drift, patch_terms
 from fit3d_lite.finetuning.recipes import RECIPES, Recipe, named_recipe
 from fit3d_lite.finetuning.sampling import Sampler
-from fit3d_lite.finetuning.targets import Targets
+from fit3d_lite.finetuning.step import drift, patch_terms
+from fit3d_lite.finetuning.targets import BlurredFeatures, OwnFeatures, ShuffledPoses, Targets
 from fit3d_lite.lifting.grid import patch_matrix
 
 ROOT = Path(__file__).parents[2]
@@ -164,7 +163,7 @@ def test_spread_is_restored_and_the_depth_map_starts_at_its_best(vit, scenes, li
     trainer.begin()
     feats = torch.cat([vit.extract(s.images) for s in scenes]).movedim(1, -1)
     wanted, depths, masks = map(torch.stack, zip(*(targets[i] for i in range(8))))
-    new = (wanted * trainer.frame.scale + trainer.frame.shift).movedim(1, -1)[masks]
+    new = (wanted * trainer.target_scale.scale + trainer.target_scale.shift).movedim(1, -1)[masks]
     assert torch.allclose(new.mean(0), feats[masks].mean(0), atol=1e-4)
     assert torch.allclose(new.std(0), feats[masks].std(0), rtol=1e-3)
     z = (depths[masks] - depths[masks].mean()) / depths[masks].std(correction=0)

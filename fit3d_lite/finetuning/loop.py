@@ -11,7 +11,6 @@ the recipe's (recipes.py). From a shell, and on several GPUs: ``python -m fit3d_
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 import time
@@ -25,13 +24,12 @@ from tqdm import tqdm
 
 from ..backbones.adapters import merge_lora
 from ..base.history import History
-from ..base.readings import LATEST, read
 from ..lifting.lifted import Lifted
 from ..scenes.scene import Scene
 from . import processes
 from .recipes import Recipe, named_recipe
 from .sampling import Sampler
-from .state import load_state, save_state
+from .state import Checkpoint
 from .step import Trainer
 from .targets import Targets
 
@@ -66,7 +64,7 @@ def finetune(
     """Fine-tune ``vit`` on scenes and the features that were lifted from it; returns a new ViT, in evaluation mode.
 
     Args:
-        lifted: or ready :class:`Targets`, such as the controls of controls.py.
+        lifted: or ready :class:`Targets`, such as its controls (:class:`ShuffledPoses` …).
         recipe: "paper", "lite" or a :class:`Recipe`; ``changes`` are settings of it to change (``lr=…, train="lora"``).
         dtype: of the products (autocast): fp32; ``run.dtype`` is the fast one of a GPU. fp16 comes with a GradScaler.
         targets: keep rendered targets in "memory" or on "disk", "render" them anew each time, or "auto".
@@ -79,8 +77,8 @@ def finetune(
         stop: stop after this many steps, with a checkpoint, as an interruption would.
         log: file for one JSON line a step.
         watch: steps between two looks at standard-deviation ratio and cosine to the original (they cost a forward pass).
-        on_step: called with the history after each step; a live plot is one (``viz.live_plot()``). On a GPU each call
-            waits for the step; without it numbers are read every few steps, see readings.py.
+        on_step: called with the history after each step; ``viz.LivePlot()`` is one. On a GPU each call waits for the
+            step; without it numbers are read every few steps, see :class:`History`.
 
     The result carries ``.history`` (a :class:`History`). Under torch.distributed every process passes *its own* scenes
     and lifted features, ``batch`` is each process's, gradients are exactly those of the joint batch, and the first
@@ -111,58 +109,37 @@ def finetune(
         torch.manual_seed(seed)
         trainer = Trainer(vit, scenes, rendered, recipe, dtype, at_once, grad_checkpointing)
         torch.manual_seed(seed + processes.rank())
-        history = History()
+        run = Checkpoint(checkpoint, every, settings, trainer.parts(), device)
+        history = History(accept=trainer.accept_or_raise)
         if resume and Path(checkpoint).is_file():
-            content = load_state(checkpoint, settings, trainer.parts(), device)
-            history = History(json.loads(content["history"]))
+            history = History(run.load(), accept=trainer.accept_or_raise)
         else:
             trainer.begin()
         if log is not None and first:
-            history.write(log)  # rows after the checkpoint will come again
+            history.log_to(log)  # rows after the checkpoint will come again
         end = min(steps, stop or steps)
         bar = tqdm(range(len(history), end), "fine-tuning", initial=len(history), total=steps, unit="step",
                    mininterval=1, disable=not (progress and first))  # fmt: skip
-        unread: list[dict] = []  # rows whose numbers are still on the device
-        begin = time.perf_counter()
-
-        def settle() -> None:
-            if not unread:
-                return
-            read(unread)
-            seconds = (time.perf_counter() - begin) / len(unread)
-            for row in unread:
-                trainer.judge(row)
-                row["seconds"] = seconds
-            bar.set_postfix(loss=f"{history.last('loss', 20):.3f}", refresh=False)
-            if log is not None and first:
-                with open(log, "a") as file:
-                    file.writelines(json.dumps(row) + "\n" for row in unread)
-            unread.clear()
-
         with _interruptions() as interrupted:
             for step in bar:
-                if not unread:
-                    begin = time.perf_counter()
+                began = time.perf_counter()
                 look = step % watch == 0 or step + 1 == steps
                 views, chances = sampler(step)
                 mirrored = [c < recipe.flip for c in chances]
                 row = {"step": step, "epoch": step // sampler.steps, "views": views, "mirrored": mirrored}
                 row |= trainer.step(views, mirrored, recipe.lr_at(step, steps), look)
-                history.append(row)
-                unread.append(row)
-                if device.type == "cpu" or look or on_step is not None or len(unread) == LATEST:
-                    settle()
+                history.add(row, began)
+                if look or on_step is not None:
+                    history.sync()
+                    bar.set_postfix(loss=f"{history.last('loss', 20):.3f}", refresh=False)
                 if on_step is not None:
                     on_step(history)
                 stopped = bool(interrupted)
-                if stopped or step + 1 == end or (checkpoint is not None and (step + 1) % every == 0):
-                    settle()
-                    if checkpoint is not None:
-                        save_state(checkpoint, settings, trainer.parts(), device, history=json.dumps(history))
+                run.keep_if_due(history, last=stopped or step + 1 == end)
                 if stopped:
                     kept = "" if checkpoint is None else f"; {checkpoint} holds it, resume=True goes on"
                     raise KeyboardInterrupt(f"stopped after step {step + 1} of {steps}{kept}")
-    return _finished(vit, trainer.student.vit, recipe, history)
+    return _finished(vit, trainer.student.vit, recipe, History(history))  # a copy that holds no trainer
 
 
 def _checked_grid(vit, scenes, lifted) -> tuple[int, int]:
