@@ -15,14 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.finer import features_finer
 from bench.report import ROOT, in_fresh_process, table, write
 from fit3d_lite import Gaussians, Scene, captures, load_vit, room
-from fit3d_lite.lifting.closed import regress_decoder
-from fit3d_lite.lifting.decoder import train_decoder
-from fit3d_lite.lifting.finer import features_finer
+from fit3d_lite.lifting.decoder import regress_decoder, train_decoder
 from fit3d_lite.lifting.grid import patch_matrix, stacked
-from fit3d_lite.lifting.lift import lift, robust_mean, weighted_mean
-from fit3d_lite.lifting.lifted import MIN_WEIGHT, normalised_weights
+from fit3d_lite.lifting.lifted import MIN_WEIGHT, normalized_weights
+from fit3d_lite.lifting.methods import lift, robust_mean, weighted_mean
 from fit3d_lite.lifting.solve import least_squares
 from fit3d_lite.splatting.gaussians import rotation_matrices
 
@@ -60,13 +59,13 @@ class Case:
         """Held-out score of features [N, C], or [N, D] with a decoder; renders as Lifted.render does."""
         drawn = []
         for W in self.away:
-            values = (normalised_weights(W, self.seen)[0] @ features).T.reshape(-1, *self.grid)
+            values = (normalized_weights(W, self.seen)[0] @ features).T.reshape(-1, *self.grid)
             drawn.append(values if decoder is None else F.conv2d(values[None], decoder, padding=1)[0])
         return self.compare(torch.stack(drawn))
 
     def compare(self, drawn: Tensor) -> dict:  # [held-out views, C, h, w]
         """Cosine, the same for shuffled pairs, L1 and the ratio of standard deviations, where there are Gaussians."""
-        mask = torch.cat([normalised_weights(W, self.seen)[1] for W in self.away])
+        mask = torch.cat([normalized_weights(W, self.seen)[1] for W in self.away])
         a, b = (torch.cat([rows(f) for f in maps])[mask] for maps in (drawn, self.truth))
         other = torch.randperm(len(b), generator=torch.Generator().manual_seed(0))
         return {
@@ -304,7 +303,7 @@ def memory_table() -> str:
 import torch
 from bench.report import peak_mb
 from fit3d_lite import Camera, Gaussians
-from fit3d_lite.lifting.lift import lift
+from fit3d_lite.lifting.methods import lift
 
 g, N = torch.Generator().manual_seed(0), 30000
 means = torch.nn.functional.normalize(torch.randn(N, 3, generator=g), dim=1)

@@ -1,8 +1,14 @@
-"""FiT3D's own lifting: a short vector per Gaussian and one convolution, by gradient descent.
+"""FiT3D's form of a lifted scene: D numbers per Gaussian, and one 3 × 3 convolution that makes C channels of their render.
 
-Each Gaussian has D numbers, zero at first. A view renders them to D channels and one 3 × 3 convolution without bias,
-shared by the scene, makes C of them; the loss is the L1 distance to the photo's features, and Adam moves both. The
-geometry is fixed. Here the loss is taken at the patch grid, where features live; the paper upsamples them to pixels.
+The convolution has no bias and is shared by the scene; its zeros around a picture and around holes tell it where the
+border is, near which a ViT's features differ, and its context sharpens what averaging over patches blurred. Two ways:
+
+* :func:`train_decoder`, FiT3D's own (arXiv 2407.20229, section 3.2): both halves from nothing by Adam on the L1 distance
+  to the photos' features. Here at the patch grid, where features live; the paper upsamples them to pixels.
+* :func:`regress_decoder`, without gradient descent. Both halves have a closed form once the weighted mean is there: the
+  short vectors are its coordinates along the D strongest directions of the features (principal components, not
+  centered), and the convolution is a linear regression. Each patch of each photo is one equation, its 3 × 3 neighborhood
+  the factors of the 9·D unknowns.
 """
 
 from __future__ import annotations
@@ -15,7 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .grid import transposed
-from .lifted import normalised_weights
+from .lifted import normalized_weights
 
 PAPER_LR = 6.25e-5  # for 30,000 steps
 DIMS = (8, 128)
@@ -42,12 +48,8 @@ def check_dim(dim: int) -> None:
         )
 
 
-def check_options(dim: int, steps: int, lr: float | str) -> float:
-    """The learning rate as a number. Raises ValueError for a dim outside 8..128, steps < 1 or a learning rate ≤ 0."""
-    if not DIMS[0] <= dim <= DIMS[1]:
-        raise ValueError(
-            f"The decoder takes {DIMS[0]} to {DIMS[1]} dimensions per Gaussian, got dim={dim}; FiT3D uses 64."
-        )
+def check_rate(steps: int, lr: float | str) -> float:
+    """The learning rate as a number. Raises ValueError for steps < 1 or a learning rate ≤ 0."""
     rate = PAPER_LR if lr == "paper" else lr
     if steps < 1 or isinstance(rate, str) or not rate > 0:
         raise ValueError(f"The decoder needs steps ≥ 1 and lr > 0 or 'paper'; got steps={steps} and lr={lr!r}.")
@@ -69,7 +71,7 @@ def train_decoder(
 
     ``history`` receives the loss of each step. Interrupting keeps what has been reached.
     """
-    rate = check_options(dim, steps, lr)
+    rate = check_rate(steps, lr)
     channels, like = views[0][1].shape[1], views[0][1]
     generator = torch.Generator().manual_seed(seed)
     bound = (9 * dim) ** -0.5  # as torch starts a convolution
@@ -102,5 +104,41 @@ def train_decoder(
 
 def _prepare(W: Tensor, target: Tensor, seen: Tensor, grid: tuple[int, int]):
     """Matrix, its transpose, mask [h, w] and target [C, h, w] of one view: what Lifted.render does, as one matrix."""
-    W, mask = normalised_weights(W, seen)
+    W, mask = normalized_weights(W, seen)
     return W, transposed(W), mask.reshape(grid), target.T.reshape(-1, *grid)
+
+
+@torch.no_grad()
+def regress_decoder(
+    views: Sequence[tuple[Tensor, Tensor]],  # patch matrix [h*w, N] and features [h*w, C] of each view
+    grid: tuple[int, int],  # h, w
+    mean: Tensor,  # [N, C]
+    seen: Tensor,  # [N] bool
+    dim: int,  # D ≤ C
+    ridge: float,
+) -> tuple[Tensor, Tensor]:  # [N, D], [C, D, 3, 3]
+    """(mean @ B, weights): B [C, D] the principal directions of all features; weights minimize, over the covered
+    patches,
+
+        Σ_p ‖conv(render(mean @ B))_p − F_p‖²  +  ridge · s · ‖weights‖²,   s the mean squared length of an input
+        column.
+
+    Only sums over views are kept: [C, C], [9D, 9D] and [9D, C]. Raises ValueError when D > C.
+    """
+    channels = mean.shape[1]
+    if dim > channels:
+        raise ValueError(f"dim={dim} is more than the C={channels} channels of the features: take dim ≤ {channels}.")
+    spread = sum(target.double().T @ target.double() for _, target in views)
+    basis = torch.linalg.eigh(spread).eigenvectors[:, -dim:].flip(1).to(mean)
+    low = mean @ basis
+    gram = cross = 0
+    for W, target in views:
+        W, mask = normalized_weights(W, seen)
+        picture = (W @ low).T.reshape(1, dim, *grid)
+        inputs = F.unfold(picture, 3, padding=1)[0].T[mask].double()  # [patches, D * 9]
+        gram = gram + inputs.T @ inputs
+        cross = cross + inputs.T @ target[mask].double()
+    # At least a hair of ridge: without any, fewer patches than unknowns would have no single answer.
+    held = max(ridge, 1e-9) * gram.diagonal().mean().clamp_min(1e-30)
+    weights = torch.linalg.solve(gram + held * torch.eye(len(gram), dtype=gram.dtype, device=gram.device), cross)
+    return low, weights.T.reshape(channels, dim, 3, 3).to(mean)

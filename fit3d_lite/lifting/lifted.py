@@ -70,7 +70,7 @@ class Lifted:
         """The matrix behind :meth:`render`: rows over the Gaussians that have a feature, summing to 1 where the mask is
         True and empty elsewhere. One matrix serves features, depth (``W @ z``) and anything else a Gaussian has."""
         W = patch_matrix(self.cloud, camera, h, w, self.settings.get("samples", SAMPLES)).to(self.features.dtype)
-        return normalised_weights(W, self.seen)
+        return normalized_weights(W, self.seen)
 
     @torch.no_grad()
     def gather(
@@ -112,7 +112,7 @@ class Lifted:
         )
 
 
-def normalised_weights(W: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:  # sparse [P, N], [N] bool -> same, [P] bool
+def normalized_weights(W: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:  # sparse [P, N], [N] bool -> same, [P] bool
     """Rows of W over the seen Gaussians alone, summing to 1; empty where these cover less than MIN_OPACITY; and where
     not."""
     columns, values = W.col_indices(), W.values() * seen[W.col_indices()]

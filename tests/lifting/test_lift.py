@@ -7,10 +7,9 @@ from torch.nn.functional import normalize
 
 from fit3d_lite import Camera, Gaussians, render, view_matrix
 from fit3d_lite.lifting.decoder import Product
-from fit3d_lite.lifting.finer import features_finer
 from fit3d_lite.lifting.grid import patch_matrix, transposed
-from fit3d_lite.lifting.lift import lift
 from fit3d_lite.lifting.lifted import MIN_WEIGHT, Lifted
+from fit3d_lite.lifting.methods import lift
 
 # Sums of a few hundred float32 products: rounding stays near 1e-6.
 CLOSE = dict(atol=1e-5, rtol=1e-4)
@@ -318,28 +317,6 @@ def test_closed_form_decoder_is_the_ridge_regression_on_principal_components_of_
     assert torch.equal(lifted.render(cams[1], *GRID)[1], mask[1])
 
 
-def patch_means(images, size=4):
-    """Stands for a network: the mean colour of each patch."""
-    return torch.nn.functional.avg_pool2d(images, size)
-
-
-def test_finer_features_are_means_of_the_patches_that_cover_a_cell():
-    images = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(0))
-    fine = features_finer(patch_means, images, shifts=2)
-    assert fine.shape == (2, 3, 8, 12)
-    # Cell (3, 5) covers pixels 6..7, 10..11; patches of 4 pixels that cover it start at rows 4, 6 and columns 8, 10.
-    by_hand = torch.stack([images[:, :, r : r + 4, c : c + 4].mean((2, 3)) for r in (4, 6) for c in (8, 10)]).mean(0)
-    torch.testing.assert_close(fine[:, :, 3, 5], by_hand, **CLOSE)
-    torch.testing.assert_close(fine[:, :, 0, 0], images[:, :, :4, :4].mean((2, 3)), **CLOSE)
-    torch.testing.assert_close(features_finer(patch_means, images, shifts=1), patch_means(images))
-
-
-def test_finer_features_are_lifted_like_any_others():
-    c, cams = blob(), ring()
-    photos = torch.stack([render(c, cam)[0].permute(2, 0, 1).clamp(0, 1) for cam in cams])
-    assert lift(c, cams, features_finer(patch_means, photos)).features.shape == (300, 3)
-
-
 def test_options_out_of_range_are_refused():
     c, cams, feats = blob(60), ring(), maps()
     for dim in (7, 129):
@@ -355,8 +332,6 @@ def test_options_out_of_range_are_refused():
         lift(c, cams, feats, method="solve", ridge=-1)
     with pytest.raises(ValueError, match="'mean' has no option ridge; it has robust"):
         lift(c, cams, feats, ridge=1)
-    with pytest.raises(ValueError, match="shifts=0"):
-        features_finer(patch_means, torch.zeros(1, 3, 8, 8), shifts=0)
 
 
 def test_refusals_name_the_numbers():

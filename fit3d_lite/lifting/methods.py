@@ -1,12 +1,13 @@
 """Lifting: features of photos become features of Gaussians.
 
-With the geometry fixed, view v is a sparse matrix W_v (patches.py), and every way of lifting is built from it alone:
+With the geometry fixed, view v is a sparse matrix W_v (grid.py), and every way of lifting is built from it alone:
 
 * ``mean``: f = Σ_v W_vᵀ F_v / Σ_v W_vᵀ 1. Each Gaussian takes the mean of the patches that show it, weighted by how
   much they do (LUDVIG, Marrie et al. 2025; by gradients in Joseph et al. 2025). One pass, nothing is learned.
 * ``solve``: the features whose renders come closest to the photos' features, held near the mean (solve.py).
 * ``decoder``: FiT3D's own way: D numbers per Gaussian and one convolution to C channels, by gradient descent
   (decoder.py).
+* ``closed``: the same form without gradient descent: principal components of the mean, and a linear regression.
 """
 
 from __future__ import annotations
@@ -20,8 +21,7 @@ from torch.nn.functional import cosine_similarity, normalize
 
 from ..scenes.camera import Camera
 from ..splatting.gaussians import Gaussians
-from .closed import regress_decoder
-from .decoder import check_dim, check_options, train_decoder
+from .decoder import check_dim, check_rate, regress_decoder, train_decoder
 from .grid import SAMPLES, FeatureViews, stacked, transposed
 from .lifted import MIN_WEIGHT, Lifted
 from .solve import least_squares
@@ -91,7 +91,8 @@ def _decoder(
     progress: bool = True,
     history: list | None = None,
 ):
-    check_options(dim, steps, lr)
+    check_dim(dim)
+    check_rate(steps, lr)
     kept = list(views)
     weight = sum(_seen_by(W) for W, _ in kept)
     low, decoder = train_decoder(kept, views.grid, weight >= MIN_WEIGHT, dim, steps, lr, seed, progress, history)
@@ -120,11 +121,7 @@ def weighted_mean(
     total = weight = divisor = None
     for index, (W, F) in enumerate(views):
         if total is None:
-            total, weight, divisor = (
-                F.new_zeros(W.shape[1], F.shape[1]),
-                F.new_zeros(W.shape[1]),
-                F.new_zeros(W.shape[1]),
-            )
+            total, weight, divisor = F.new_zeros(W.shape[1], F.shape[1]), F.new_zeros(W.shape[1]), F.new_zeros(W.shape[1])
         seen = _seen_by(W)
         weight += seen
         if trust is not None:
@@ -155,12 +152,12 @@ def robust_mean(views: FeatureViews) -> tuple[Tensor, Tensor]:  # [N, C], [N]
     for _ in range(ROBUST_ROUNDS):
         directions = like.new_zeros(size, like.shape[1])
         for factor, (W, F) in zip(trust, kept, strict=True):
-            who, own, filled = _said_by(W, F)
-            directions.index_add_(0, who, own * (factor[who] * filled).unsqueeze(1))
+            gaussian, own, filled = _said_by(W, F)
+            directions.index_add_(0, gaussian, own * (factor[gaussian] * filled).unsqueeze(1))
         for factor, (W, F) in zip(trust, kept, strict=True):
-            who, own, filled = _said_by(W, F)
-            others = directions[who] - own * (factor[who] * filled).unsqueeze(1)
-            factor[who] = cosine_similarity(own, others).clamp_min(0) ** 2 + LEAST_TRUST
+            gaussian, own, filled = _said_by(W, F)
+            others = directions[gaussian] - own * (factor[gaussian] * filled).unsqueeze(1)
+            factor[gaussian] = cosine_similarity(own, others).clamp_min(0) ** 2 + LEAST_TRUST
     return weighted_mean(kept, trust)
 
 
@@ -171,6 +168,6 @@ def _seen_by(W: Tensor) -> Tensor:  # sparse [P, N] -> [N]
 
 def _said_by(W: Tensor, F: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # -> [K], [K, C], [K]
     """The K Gaussians one view sees, the direction of WᵀF for each, and how many patches it fills."""
-    who, local = W.col_indices().unique(return_inverse=True)
-    seen = torch.sparse_csr_tensor(W.crow_indices(), local, W.values(), (W.shape[0], len(who)))
-    return who, normalize(transposed(seen) @ F, dim=1), _seen_by(seen)
+    gaussian, local = W.col_indices().unique(return_inverse=True)
+    seen = torch.sparse_csr_tensor(W.crow_indices(), local, W.values(), (W.shape[0], len(gaussian)))
+    return gaussian, normalize(transposed(seen) @ F, dim=1), _seen_by(seen)
