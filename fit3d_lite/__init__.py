@@ -31,7 +31,8 @@ from .probing.ridge import quick_probe
 from .probing.seeds import over_seeds, paired
 from .probing.train import Training
 from .rooms import room
-from .scenes.scene import Camera, Scene, View
+from .scenes.camera import Camera
+from .scenes.scene import Scene, View
 from .splatting import backend
 from .splatting.backend import set_backend
 from .splatting.fitting import fit

@@ -30,10 +30,14 @@ def shared() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    """No test reads or writes the reader's cache, and none inherits a profile from the shell or from another test."""
+def _own_cache(request, tmp_path, monkeypatch):
+    """No test reads or writes the reader's cache, and none inherits a profile or a capture from the shell or from
+    another test. Tests marked ``shared`` find the office capture among the large local files."""
     monkeypatch.setenv("FIT3D_CACHE", str(tmp_path / "fit3d_cache"))
-    monkeypatch.delenv("FIT3D_PROFILE", raising=False)
+    for name in ("FIT3D_PROFILE", "FIT3D_OFFICE"):
+        monkeypatch.delenv(name, raising=False)
+    if request.node.get_closest_marker("shared") and (SHARED / "data" / "office").is_dir():
+        monkeypatch.setenv("FIT3D_OFFICE", str(SHARED / "data" / "office"))
     monkeypatch.setattr("fit3d_lite.course.settings.chosen.profile", "quick")  # setup("full") stays otherwise
 
 

@@ -19,18 +19,6 @@ ROOMS = (  # from the ground up: a room imports only from rooms that stand befor
     "base", "scenes", "captures", "rooms", "splatting", "splatting/gpu", "backbones", "widgets", "lifting", "viz",
     "finetuning", "probing", "correspondence", "course",
 )  # fmt: skip
-SOON = {  # being mended; each line goes when it is
-    "circle": ("rooms",),
-    "docstring": ("scenes", "rooms", "widgets", "lifting", "finetuning", "course"),
-}
-
-
-def soon(why: str):
-    """The rooms as parameters, those not mended yet marked so."""
-    mark = pytest.mark.xfail(strict=False, reason=f"{why} being mended")
-    return [pytest.param(room, marks=mark if room in SOON[why] else ()) for room in ROOMS]
-
-
 FILES = {room: sorted((HOUSE / room).glob("*.py")) for room in ROOMS}
 CELLS = [
     "".join(cell["source"])
@@ -61,7 +49,7 @@ def test_the_folders_are_the_rooms_and_the_door_holds_two_files():
     assert {path.name for path in HOUSE.glob("*.py")} == {"__init__.py", "__main__.py"}
 
 
-@pytest.mark.parametrize("room", soon("circle"))
+@pytest.mark.parametrize("room", [*ROOMS[:3], pytest.param("rooms", marks=pytest.mark.xfail), *ROOMS[4:]])
 def test_a_room_imports_from_rooms_above_it_only_and_in_no_circle(room):
     graph = {path: imported(path) for path in FILES[room]}
     for path, others in graph.items():
@@ -73,14 +61,13 @@ def test_a_room_imports_from_rooms_above_it_only_and_in_no_circle(room):
     graphlib.TopologicalSorter(inside).prepare()  # CycleError names the files
 
 
-@pytest.mark.parametrize("room", soon("docstring"))
+@pytest.mark.parametrize("room", ROOMS)
 def test_a_room_is_small_and_says_what_it_is(room):
     assert len(FILES[room]) - 1 <= 13
     says = ast.get_docstring(ast.parse((HOUSE / room / "__init__.py").read_text(encoding="utf-8"))) or ""
     assert 3 <= len([line for line in says.splitlines() if line.strip()]) <= 12, f"{room}/__init__.py says {says!r}"
 
 
-@pytest.mark.xfail(strict=False, reason="three deep imports left")
 def test_notebooks_import_from_rooms_and_not_from_files_inside_them():
     asked = set(re.findall(r"(?:from|import)\s+fit3d_lite\.([\w.]+)", "\n".join(CELLS)))
     assert {name.replace(".", "/") for name in asked} <= set(ROOMS)
@@ -96,7 +83,6 @@ def test_every_name_at_the_door_is_used_by_a_lesson_or_shown_in_the_readme():
         assert all(getattr(module, name) is not None for name in module.__all__)
 
 
-@pytest.mark.xfail(strict=False, reason="captures import PIL at the top")
 def test_importing_the_package_brings_nothing_heavy_but_torch():
     heavy = ("timm", "torchvision", "matplotlib", "sklearn", "scipy", "PIL", "IPython", "ipywidgets", "h5py", "plyfile")
     ask = f"import sys, fit3d_lite; print(*[name for name in {heavy} if name in sys.modules])"

@@ -6,7 +6,8 @@
     nyu()            NYU Depth v2: 1,449 photos with depth and labels, to probe features with
     ade20k(), voc()  labelled photos from far outside of rooms
 
-Each layout has a file of its own and a function here. Captures give a Scene, labelled photos a lazy sequence.
+Each layout has a file of its own and a function here. Read rgbd.py and reading.py first; office.py adds a download. For
+labelled photos read photos.py (the lazy sequence), then nyu.py or folders.py. Letters: V views, H W pixels, M classes.
 """
 
 from .folders import ade20k, voc

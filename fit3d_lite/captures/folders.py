@@ -18,13 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from ..base.download import DownloadError, fetch
 from ..base.machine import cache_folder
 from ..scenes.scene import IGNORE
 from .photos import Photo, PhotoSet, padded
-from .rgbd import read_photo
+from .reading import read_photo, read_pixels
 
 __all__ = ["SegmentationFolder", "ade20k", "voc"]
 
@@ -74,7 +73,7 @@ def ade20k(folder=None, split: str = "validation", side: int | None = None, cach
 
     Raises:
         FileNotFoundError: the folder or a part of it is missing. DownloadError: as ``fetch``.
-        ValueError: an unknown split, photos and annotations that do not pair up, annotations in colours or with numbers
+        ValueError: an unknown split, photos and annotations that do not pair up, annotations in colors or with numbers
             that are no class.
     """
     _check(split, ("training", "validation"), side)
@@ -126,11 +125,7 @@ class SegmentationFolder(PhotoSet):
     def _read(self, row: tuple[Path, Path]) -> Photo:
         file, annotation = row
         image = read_photo(file)
-        try:
-            with Image.open(annotation) as opened:
-                mode, numbers = opened.mode, np.array(opened)
-        except OSError as error:
-            raise ValueError(f"{annotation} cannot be read as an annotation: {error}") from None
+        numbers, mode = read_pixels(annotation, "an annotation")
         if mode not in ("L", "P"):
             raise ValueError(f"{annotation} has mode {mode}; an annotation is one number a pixel (L, or P with a palette)")
         if numbers.shape != image.shape[1:]:

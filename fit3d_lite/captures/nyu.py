@@ -23,7 +23,7 @@ from ..base.machine import asset, cache_folder
 from ..scenes.camera import Camera
 from ..scenes.scene import IGNORE
 from .photos import Photo, PhotoSet, resized
-from .rgbd import target_size
+from .reading import target_size
 
 __all__ = ["BORDER", "Nyu", "nyu"]
 
@@ -87,7 +87,7 @@ class Nyu(PhotoSet):
             raise ValueError(f"the crop {self.crop} does not lie inside frames of {height}×{width} (H×W); None takes all")
         self.size = target_size(size, *map(len, spans))
         place = facts()["camera"]
-        # MATLAB's first pixel centre is at 1, ours at 0.5.
+        # MATLAB's first pixel center is at 1, ours at 0.5.
         K = [[place["fx"], 0, place["cx"] - 0.5], [0, place["fy"], place["cy"] - 0.5], [0, 0, 1]]
         camera = Camera(torch.tensor(K), torch.eye(4), WIDTH, HEIGHT).scaled(width, height)
         self.camera = camera.cropped(spans[1][0], spans[0][0], len(spans[1]), len(spans[0]))

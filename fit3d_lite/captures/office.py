@@ -17,21 +17,21 @@ from ..base.download import DownloadError, fetch_many, offline
 from ..base.machine import asset, cache_folder
 from ..base.resume import no_way
 from ..scenes.scene import Scene
-from .rgbd import choose, photo_of, read_K, read_poses, read_scene
+from .reading import choose
+from .rgbd import photo_of, read_K, read_poses, read_scene
 
 __all__ = ["find_office", "office"]
 
 HOST = "https://raw.githubusercontent.com"
-BESIDE = Path(__file__).resolve().parents[3] / "shared" / "data" / "office"  # a copy beside the checkout
 
 
 def office(frames=None, size=None, cache=None, *, every: int = 4) -> Scene:
     """The office capture as a Scene, from a copy on this machine or downloaded.
 
-    A copy is used without a network, and taken as it is: the folder named by the environment variable FIT3D_OFFICE,
-    ``office`` in the cache folder, or ``shared/data/office`` beside the checkout; in the original's layout, or with
-    every fourth photo only. Otherwise exactly the files of the frames asked for are downloaded into ``office`` in the
-    cache folder, about 0.38 MB a frame, each checked by size and git blob id; a stopped download is resumed.
+    A copy is used without a network, and taken as it is: the folder named by the environment variable FIT3D_OFFICE, or
+    ``office`` in the cache folder; in the original's layout, or with every fourth photo only. Otherwise exactly the
+    files of the frames asked for are downloaded into ``office`` in the cache folder, about 0.38 MB a frame, each checked
+    by size and git blob id; a stopped download is resumed.
 
     Args:
         frames: positions among the capture's photos, as for ``captures.rgbd``: ``slice(20, 36)``, a list, or an int n
@@ -90,7 +90,7 @@ def _find(stems: list[str], cache) -> Path | None:
             f"FIT3D_OFFICE={named} is not a capture with images/, depth/, poses.txt and K.txt: correct it or unset it."
         )
     folders = [Path(named).expanduser()] if named else []
-    folders += [cache_folder(cache) / "office", BESIDE]
+    folders.append(cache_folder(cache) / "office")
     return next((folder for folder in folders if _has(folder, stems)), None)
 
 

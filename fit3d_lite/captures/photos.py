@@ -4,7 +4,7 @@
     image, depth, label, camera = data[3]      # also data[3].image, data[3].depth, …
     half = data[::2]                           # as lazy as the whole
 
-A reader of one data set (nyu.py, segfolders.py) fills in ``_read`` and says which classes there are.
+A reader of one data set (nyu.py, folders.py) fills in ``_read`` and says which classes there are.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..scenes.camera import Camera
-from ..scenes.scene import IGNORE
-from .rgbd import choose
+from ..scenes.scene import IGNORE, resize_maps, resize_photos
+from .reading import choose
 
 __all__ = ["Photo", "PhotoSet", "padded", "resized"]
 
@@ -68,17 +67,10 @@ class PhotoSet(Sequence):
 
 
 def resized(photo: Photo, height: int, width: int) -> Photo:
-    """The same photo at another size. Images are averaged, depths and labels take the nearest pixel: a mean across an
-    edge would invent a surface, or a class, that is not there."""
-
-    def nearest(values):
-        if values is None:
-            return None
-        return F.interpolate(values[None, None].double(), (height, width), mode="nearest-exact")[0, 0].to(values.dtype)
-
-    image = F.interpolate(photo.image[None], (height, width), mode="bilinear", antialias=True, align_corners=False)
+    """The same photo at another size; its camera follows."""
+    depth, label = (None if m is None else resize_maps(m[None], height, width)[0] for m in (photo.depth, photo.label))
     camera = None if photo.camera is None else photo.camera.scaled(width, height)
-    return Photo(image[0].clamp(0, 1), nearest(photo.depth), nearest(photo.label), camera)
+    return Photo(resize_photos(photo.image[None], height, width)[0], depth, label, camera)
 
 
 def padded(photo: Photo, side: int) -> Photo:

@@ -10,19 +10,17 @@ A capture's folder holds:
 
 from __future__ import annotations
 
-import operator
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from ..scenes.camera import Camera
 from ..scenes.poses import explain_rigid
-from ..scenes.scene import Scene
+from ..scenes.scene import Scene, resize_maps, resize_photos
+from .reading import choose, read_depth, read_photo, target_size
 
 __all__ = ["rgbd"]
 
@@ -115,27 +113,6 @@ def read_K(path: Path) -> np.ndarray:  # [3, 3] float64
     return np.array(K)
 
 
-def choose(frames, count: int) -> list[int]:
-    """The positions that ``frames`` (see :func:`rgbd`) means among ``count`` photos; negative ones count back."""
-    if frames is None:
-        return list(range(count))
-    if isinstance(frames, slice):
-        chosen = list(range(count)[frames])
-        if not chosen:
-            raise ValueError(f"frames={frames} chooses none of the {count} photos.")
-        return chosen
-    if isinstance(frames, (int, np.integer)):
-        if not 1 <= frames <= count:
-            raise ValueError(f"frames={frames} asks for {frames} evenly spaced photos; there are {count}.")
-        return [round(i * (count - 1) / max(1, frames - 1)) for i in range(frames)]
-    chosen = [operator.index(i) for i in frames]
-    outside = [i for i in chosen if not -count <= i < count]
-    if outside or not chosen:
-        what = f"position {outside[0]} is" if outside else "an empty list of frames is"
-        raise ValueError(f"{what} outside the {count} photos (0 to {count - 1}).")
-    return [i % count for i in chosen]
-
-
 def photo_of(folder: Path, stem: str) -> Path | None:
     """The photo of that name, whatever its ending."""
     return next((path for end in PHOTOS for path in _endings(folder / "images" / stem, end) if path.is_file()), None)
@@ -162,7 +139,7 @@ def read_scene(
     shape = target = None
     images, depths = [], []
     for photo, depth in tqdm(files, desc=name, unit="frame", delay=1.0):
-        image, metres = read_photo(photo), _read_depth(depth) / depth_scale
+        image, metres = read_photo(photo), read_depth(depth) / depth_scale
         shape = shape or image.shape[1:]
         if image.shape[1:] != shape:
             raise ValueError(f"{photo} is {_size(image)} (H×W) but the first photo is {_size(torch.empty(shape))}.")
@@ -172,9 +149,8 @@ def read_scene(
             )
         target = target or target_size(size, *shape)
         if target != tuple(shape):
-            image = F.interpolate(image[None], size=target, mode="bilinear", antialias=True, align_corners=False)[0]
-            metres = F.interpolate(metres[None, None], size=target, mode="nearest-exact")[0, 0]
-        images.append(image.clamp(0, 1))
+            image, metres = resize_photos(image[None], *target)[0], resize_maps(metres[None], *target)[0]
+        images.append(image)
         depths.append(metres)
     height, width = shape
     K = torch.from_numpy(K).float()
@@ -197,46 +173,6 @@ def _inverse(pose: np.ndarray, where: str) -> Tensor:  # camera-to-world [4, 4] 
     inverse = torch.eye(4, dtype=pose.dtype)
     inverse[:3, :3], inverse[:3, 3] = rotation.T, -(rotation.T @ pose[:3, 3])
     return inverse.float()
-
-
-def read_photo(path: Path) -> Tensor:  # [3, H, W] in 0..1
-    """A picture file as RGB. Raises ValueError for what cannot be read as one."""
-    try:
-        with Image.open(path) as image:
-            pixels = np.array(image.convert("RGB"))
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read as a photo: {error}") from None
-    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
-
-
-def _read_depth(path: Path) -> Tensor:  # [H, W] in the file's units
-    try:
-        with Image.open(path) as image:
-            mode, pixels = image.mode, np.array(image)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read as a depth map: {error}") from None
-    if not mode.startswith("I"):  # Pillow's name of 16-bit grey is I;16, of older versions I
-        kind = "8-bit" if pixels.dtype == np.uint8 else str(pixels.dtype)
-        raise ValueError(f"{path} is {kind} (mode {mode}); a depth map is a 16-bit grey PNG.")
-    return torch.from_numpy(pixels.astype(np.float32))
-
-
-def target_size(size, height: int, width: int) -> tuple[int, int]:  # rows, columns
-    """The size asked for: (height, width), the length of the shorter side, or None for the photo's own. Raises
-    ValueError for anything else.
-    """
-    if size is None:
-        return height, width
-    try:
-        if isinstance(size, (int, np.integer)):
-            rows, columns = (round(side * size / min(height, width)) for side in (height, width))
-        else:
-            rows, columns = (operator.index(side) for side in size)
-    except (TypeError, ValueError):
-        rows = columns = 0
-    if rows < 1 or columns < 1:
-        raise ValueError(f"size is (height, width) or the shorter side, whole pixels from 1 up, got {size!r}.")
-    return rows, columns
 
 
 def _size(image: Tensor) -> str:

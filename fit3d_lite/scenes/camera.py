@@ -2,7 +2,7 @@
 
 * A camera looks along +z, x points right and y points down (OpenCV).
 * A pose is ``world_to_camera``: ``x_camera = R @ x_world + t``, in metres.
-* The centre of pixel (row r, column c) is at (u, v) = (c + 0.5, r + 0.5), as in gsplat.
+* The center of pixel (row r, column c) is at (u, v) = (c + 0.5, r + 0.5), as in gsplat.
 * A depth is the z of the camera frame, not the length of the ray; 0 means "not known".
 """
 

@@ -1,7 +1,7 @@
 """Views and scenes: photos of one place with their cameras. What every other file takes in, and where bad input is
 refused.
 
-Conventions (OpenCV axes, world-to-camera poses, pixel centres at +0.5, metres) stand in camera.py. Cameras are a few
+Conventions (OpenCV axes, world-to-camera poses, pixel centers at +0.5, metres) stand in camera.py. Cameras are a few
 numbers and stay on the CPU; images may live on a GPU.
 """
 
@@ -17,8 +17,6 @@ from torch import Tensor
 
 from .camera import Camera
 from .poses import explain_pose
-
-__all__ = ["IGNORE", "Camera", "Scene", "View"]
 
 IGNORE = 255  # the label of a pixel that belongs to no class
 
@@ -148,20 +146,12 @@ class Scene:
         return self[[i for i in range(len(self)) if i not in held]], self[held]
 
     def resized(self, width: int, height: int) -> Scene:
-        """The same scene with photos of another size. Photos are averaged, depths and labels take the nearest pixel:
-        a mean across an edge would invent a surface that is not there."""
-
-        def nearest(maps):
-            if maps is None:
-                return None
-            return F.interpolate(maps[:, None].double(), size=(height, width), mode="nearest-exact")[:, 0].to(
-                maps.dtype
-            )
-
-        images = F.interpolate(self.images, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
-        cameras = tuple(c.scaled(width, height) for c in self.cameras)
+        """The same scene with photos of another size."""
         return self._with(
-            images=images.clamp(0, 1), cameras=cameras, depths=nearest(self.depths), labels=nearest(self.labels)
+            images=resize_photos(self.images, height, width),
+            cameras=tuple(camera.scaled(width, height) for camera in self.cameras),
+            depths=None if self.depths is None else resize_maps(self.depths, height, width),
+            labels=None if self.labels is None else resize_maps(self.labels, height, width),
         )
 
     def cropped(self, left: int, top: int, width: int, height: int) -> Scene:
@@ -173,15 +163,25 @@ class Scene:
 
     def to(self, device) -> Scene:
         """Images, depths and labels on ``device``; cameras stay where they are."""
-        moved = {
-            n: m if m is None else m.to(device) for n, m in vars(self).items() if n in ("images", "depths", "labels")
-        }
-        return self._with(**moved)
+        maps = {name: getattr(self, name) for name in ("images", "depths", "labels")}
+        return self._with(**{name: values if values is None else values.to(device) for name, values in maps.items()})
 
     def __repr__(self) -> str:
         known = [n for n in ("depths", "labels") if getattr(self, n) is not None]
         extra = f", with {' and '.join(known)}" if known else ""
         return f"Scene({self.name!r}: {len(self)} views of {self.height}×{self.width}{extra})"
+
+
+def resize_photos(images: Tensor, height: int, width: int) -> Tensor:  # [V, 3, H, W] -> [V, 3, height, width]
+    """Photos of another size: averaged where they shrink."""
+    small = F.interpolate(images, (height, width), mode="bilinear", antialias=True, align_corners=False)
+    return small.clamp(0, 1)
+
+
+def resize_maps(maps: Tensor, height: int, width: int) -> Tensor:  # [V, H, W] -> [V, height, width]
+    """Depths or labels of another size take the nearest pixel: a mean across an edge would invent a surface, or a
+    class, that is not there."""
+    return F.interpolate(maps[:, None].double(), (height, width), mode="nearest-exact")[:, 0].to(maps.dtype)
 
 
 def check_photos(images: Tensor) -> None:  # [..., 3, H, W]

@@ -30,7 +30,7 @@ def box_camera(i):
 
 
 def box_view(camera):
-    """Exact depth [H, W] to the walls, and a photo [H, W, 3] whose colour is the position on the wall."""
+    """Exact depth [H, W] to the walls, and a photo [H, W, 3] whose color is the position on the wall."""
     origin, directions = camera.rays(dtype=torch.float64)
     walls = torch.where(directions > 0, BOX.double(), torch.zeros(3).double())
     depth = ((walls - origin) / directions).amin(-1)
@@ -42,8 +42,8 @@ def write_capture(folder, stems, ending=".png", decimals=9, poses="camera_to_wor
     for part in ("images", "depth"):
         (folder / part).mkdir(parents=True)
     for stem, camera in zip(stems, cameras):
-        depth, colour = box_view(camera)
-        Image.fromarray((colour * 255).round().byte().numpy()).save(folder / "images" / f"{stem}{ending}")
+        depth, color = box_view(camera)
+        Image.fromarray((color * 255).round().byte().numpy()).save(folder / "images" / f"{stem}{ending}")
         Image.fromarray((depth * 1000).round().numpy().astype(np.uint16)).save(folder / "depth" / f"{stem}.png")
     rows = [getattr(camera, poses).flatten().tolist() for camera in cameras]
     (folder / "poses.txt").write_text("".join(" ".join(f"{v:.{decimals}f}" for v in row) + "\n" for row in rows))
@@ -62,8 +62,8 @@ def box(written, tmp_path):
     return Path(shutil.copytree(written, tmp_path / "box"))
 
 
-def colour_error(scene, i, j):
-    """Mean difference in colour between pixels of view i and where their 3D points land in view j."""
+def color_error(scene, i, j):
+    """Mean difference in color between pixels of view i and where their 3D points land in view j."""
     points = scene.cameras[i].unproject(scene.depths[i]).reshape(-1, 3)
     pixels, depth = scene.cameras[j].project(points)
     u, v = pixels.floor().long().unbind(1)
@@ -80,16 +80,16 @@ def test_depths_unproject_onto_the_walls_of_the_room(written):
         points = view.camera.unproject(view.depth)
         to_wall = torch.minimum(points.abs(), (points - BOX).abs()).amin(-1)
         assert to_wall.max() < 2e-3  # depth files are whole millimetres
-        # The colour is the position: photo, depth and pose belong together.
+        # The color is the position: photo, depth and pose belong together.
         assert (view.image.permute(1, 2, 0) - points / BOX).abs().max() < 0.005
 
 
 def test_views_agree_with_each_other_at_full_and_at_other_sizes(written):
-    # A pixel is 0.02 to 0.05 m of wall, 0.01 in colour; a wrong pose or a K left unscaled gives 0.1 and more.
+    # A pixel is 0.02 to 0.05 m of wall, 0.01 in color; a wrong pose or a K left unscaled gives 0.1 and more.
     for size in (None, 30, (45, 80)):
         scene = captures.rgbd(written, size=size)
-        assert colour_error(scene, 0, 2) < 0.02, size
-        assert colour_error(scene, 5, 3) < 0.02, size
+        assert color_error(scene, 0, 2) < 0.02, size
+        assert color_error(scene, 5, 3) < 0.02, size
 
 
 def test_size_is_the_short_side_or_both_sides_and_resizes_like_a_scene(written):
@@ -202,7 +202,7 @@ REFUSALS = {
     ),
     "two photos": (save("images/00001.jpg", GREY), ValueError, "two photos named 00001"),
     "8-bit depth": (save("depth/00004.png", GREY), ValueError, r"00004.png is 8-bit \(mode L\).*16-bit"),
-    "colour depth": (save("depth/00000.png", np.zeros((60, 90, 3), np.uint8)), ValueError, r"8-bit \(mode RGB\)"),
+    "color depth": (save("depth/00000.png", np.zeros((60, 90, 3), np.uint8)), ValueError, r"8-bit \(mode RGB\)"),
     "small depth": (save("depth/00001.png", SMALL), ValueError, r"00001.png is 30×45 \(H×W\) but its photo is 60×90"),
     "small photo": (save("images/00001.png", GREY[:30]), ValueError, r"30×90 \(H×W\) but the first photo is 60×90"),
     "broken photo": (rewrite("images/00002.png", "<html>"), ValueError, "00002.png cannot be read as a photo"),
@@ -294,10 +294,9 @@ def original(tmp_path_factory):
 
 
 @pytest.fixture
-def no_copies(monkeypatch, tmp_path):
+def no_copies(monkeypatch):
     monkeypatch.delenv("FIT3D_OFFICE", raising=False)
     monkeypatch.delenv("FIT3D_OFFLINE", raising=False)
-    monkeypatch.setattr(office_file, "BESIDE", tmp_path / "nothing beside")
 
 
 @pytest.fixture
@@ -394,14 +393,12 @@ def test_a_smaller_copy_in_the_cache_is_not_mixed_with_downloads(repository, ori
     assert repository.asked == [] and sorted(folder.rglob("*")) == before
 
 
-@pytest.mark.parametrize("where", ["cache", "FIT3D_OFFICE", "beside"])
+@pytest.mark.parametrize("where", ["cache", "FIT3D_OFFICE"])
 def test_a_smaller_copy_gives_the_same_frames_wherever_it_lies(repository, original, tmp_path, monkeypatch, where):
     folder = tmp_path / ("fit3d_cache/office" if where == "cache" else "elsewhere")
     smaller_copy(original, folder)
     if where == "FIT3D_OFFICE":
         monkeypatch.setenv("FIT3D_OFFICE", str(folder))
-    if where == "beside":
-        monkeypatch.setattr(office_file, "BESIDE", folder)
     assert captures.find_office() == folder and captures.find_office(every=1) is None
     copy, whole = captures.office([1, 2]), captures.rgbd(original, [4, 8])
     assert (copy.images - whole.images).abs().mean() < 0.02  # JPEG
@@ -446,14 +443,8 @@ def office_copy(shared):
     return folder
 
 
-@pytest.fixture
-def real(office_copy, monkeypatch):
-    monkeypatch.setenv("FIT3D_OFFICE", str(office_copy))
-    return office_copy
-
-
 @pytest.mark.shared
-def test_neighbouring_frames_of_the_office_agree(real):
+def test_neighbouring_frames_of_the_office_agree(office_copy):
     scene = captures.office(slice(20, 28), size=90)
     poses = torch.stack([camera.world_to_camera.double() for camera in scene.cameras])
     K = torch.stack([camera.K.double() for camera in scene.cameras])
@@ -463,7 +454,7 @@ def test_neighbouring_frames_of_the_office_agree(real):
 
 
 @pytest.mark.shared
-def test_the_office_projects_alike_at_every_size(real):
+def test_the_office_projects_alike_at_every_size(office_copy):
     full, small = captures.office([20, 21]), captures.office([20, 21], size=(252, 378))
     assert (small.height, small.width) == (252, 378) and full.depths.max() < 12  # the kitchen is 6.6 × 8.6 m
     points = full.cameras[0].unproject(full.depths[0])[full.depths[0] > 0]

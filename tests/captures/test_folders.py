@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from fit3d_lite import DownloadError, captures
-from fit3d_lite.captures import folders as segfolders
+from fit3d_lite.captures import folders
 from fit3d_lite.scenes.scene import IGNORE
 
 
@@ -147,9 +147,9 @@ def served(tmp_path, monkeypatch):
     url = f"http://127.0.0.1:{server.server_port}"
     md5, sha256 = (hashlib.new(kind, open(f, "rb").read()).hexdigest() for kind, f in (("md5", zipped), ("sha256", tarred)))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(segfolders, "ADE", segfolders.Archive(f"{url}/ade.zip", "ADEChallengeData2016", 1, md5=md5))
-    voc = segfolders.Archive(f"{url}/voc.tar", "VOCdevkit/VOC2012", 1, sha256=sha256)
-    monkeypatch.setattr(segfolders, "VOC", voc)
+    monkeypatch.setattr(folders, "ADE", folders.Archive(f"{url}/ade.zip", "ADEChallengeData2016", 1, md5=md5))
+    voc = folders.Archive(f"{url}/voc.tar", "VOCdevkit/VOC2012", 1, sha256=sha256)
+    monkeypatch.setattr(folders, "VOC", voc)
     yield
     server.shutdown()
     server.server_close()
@@ -167,8 +167,8 @@ def test_archives_are_downloaded_checked_unpacked_and_found_again(reader, served
 
 
 def test_an_archive_with_another_content_is_deleted_and_nothing_is_unpacked(served, tmp_path, monkeypatch):
-    other = segfolders.Archive(segfolders.ADE.url, "ADEChallengeData2016", 1, md5="0" * 32)
-    monkeypatch.setattr(segfolders, "ADE", other)
+    other = folders.Archive(folders.ADE.url, "ADEChallengeData2016", 1, md5="0" * 32)
+    monkeypatch.setattr(folders, "ADE", other)
     with pytest.raises(DownloadError, match="another MD5 than 0000"):
         captures.ade20k(cache=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []

@@ -1,0 +1,77 @@
+"""What every reader of a capture needs: which photos are meant, how large they become, and the pixels of a file."""
+
+from __future__ import annotations
+
+import operator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def choose(frames, count: int) -> list[int]:
+    """The positions that ``frames`` means among ``count`` photos: None for all; a slice, a range or a list, where
+    negative ones count back; or an int n for n evenly spaced. Raises ValueError for what chooses nothing."""
+    if frames is None:
+        return list(range(count))
+    if isinstance(frames, slice):
+        chosen = list(range(count)[frames])
+        if not chosen:
+            raise ValueError(f"frames={frames} chooses none of the {count} photos.")
+        return chosen
+    if isinstance(frames, (int, np.integer)):
+        if not 1 <= frames <= count:
+            raise ValueError(f"frames={frames} asks for {frames} evenly spaced photos; there are {count}.")
+        return [round(i * (count - 1) / max(1, frames - 1)) for i in range(frames)]
+    chosen = [operator.index(i) for i in frames]
+    outside = [i for i in chosen if not -count <= i < count]
+    if outside or not chosen:
+        what = f"position {outside[0]} is" if outside else "an empty list of frames is"
+        raise ValueError(f"{what} outside the {count} photos (0 to {count - 1}).")
+    return [i % count for i in chosen]
+
+
+def target_size(size, height: int, width: int) -> tuple[int, int]:  # rows, columns
+    """The size asked for: (height, width), the length of the shorter side, or None for the photo's own. Raises
+    ValueError for anything else.
+    """
+    if size is None:
+        return height, width
+    try:
+        if isinstance(size, (int, np.integer)):
+            rows, columns = (round(side * size / min(height, width)) for side in (height, width))
+        else:
+            rows, columns = (operator.index(side) for side in size)
+    except (TypeError, ValueError):
+        rows = columns = 0
+    if rows < 1 or columns < 1:
+        raise ValueError(f"size is (height, width) or the shorter side, whole pixels from 1 up, got {size!r}.")
+    return rows, columns
+
+
+def read_pixels(path: Path, what: str, mode: str | None = None) -> tuple[np.ndarray, str]:
+    """The pixels of a picture file and its Pillow mode, converted first where ``mode`` is given. Raises ValueError
+    where the file cannot be read as ``what``."""
+    from PIL import Image  # late: those who read no file need not load it
+
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert(mode) if mode else image), image.mode
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read as {what}: {error}") from None
+
+
+def read_photo(path: Path) -> Tensor:  # [3, H, W] in 0..1
+    """A picture file as RGB. Raises ValueError for what cannot be read as one."""
+    pixels, _ = read_pixels(path, "a photo", "RGB")
+    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+
+
+def read_depth(path: Path) -> Tensor:  # [H, W] in the file's units
+    """A 16-bit grey picture as numbers. Raises ValueError for other pictures."""
+    pixels, mode = read_pixels(path, "a depth map")
+    if not mode.startswith("I"):  # Pillow's name of 16-bit grey is I;16, of older versions I
+        kind = "8-bit" if pixels.dtype == np.uint8 else str(pixels.dtype)
+        raise ValueError(f"{path} is {kind} (mode {mode}); a depth map is a 16-bit grey PNG.")
+    return torch.from_numpy(pixels.astype(np.float32))
