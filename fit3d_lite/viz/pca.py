@@ -106,21 +106,20 @@ def pca_colors(
     if per_image and mask is not None:
         raise ValueError("a mask fits one basis on the patches it keeps, per_image one on each picture: choose one")
     _check_percentiles(percentiles)
-    models = {name: (isinstance(value, Tensor), as_scenes(value, name, 3 + skip)) for name, value in models.items()}
-    first, (_, reference) = next(iter(models.items()))
-    for name, (_, scenes) in models.items():
-        counts = [[len(scene) for scene in some] for some in (scenes, reference)]
-        if counts[0] != counts[1]:
+    scenes = {name: as_scenes(value, name, 3 + skip) for name, value in models.items()}
+    counts = {name: [len(scene) for scene in some] for name, some in scenes.items()}
+    first = next(iter(counts))
+    for name, count in counts.items():
+        if count != counts[first]:
             raise ValueError(
-                f"{name!r} has {_and(counts[0])} pictures and {first!r} has {_and(counts[1])}: "
+                f"{name!r} has {_and(count)} pictures and {first!r} has {_and(counts[first])}: "
                 "compare colors on the same pictures"
             )
     if per_image:
-        colored = {name: [_each(scene, percentiles, skip) for scene in scenes] for name, (_, scenes) in models.items()}
+        colored = {name: [_each(scene, percentiles, skip) for scene in some] for name, some in scenes.items()}
     else:
-        masks = {name: _as_masks(mask, scenes) for name, (_, scenes) in models.items()}
-        colored = _together({name: scenes for name, (_, scenes) in models.items()}, masks, percentiles, skip)
-    out = {name: colored[name][0] if single else colored[name] for name, (single, _) in models.items()}
+        colored = _together(scenes, mask, percentiles, skip)
+    out = {name: colored[name][0] if isinstance(value, Tensor) else colored[name] for name, value in models.items()}
     return out if isinstance(feats, dict) else out[""]
 
 
@@ -128,16 +127,14 @@ def _each(scene: Tensor, percentiles, skip: int) -> Tensor:
     return torch.cat([pca_basis(picture[None], percentiles, skip=skip).colors(picture[None]) for picture in scene])
 
 
-def _together(models: dict, masks: dict, percentiles, skip: int) -> dict:
+def _together(models: dict, mask, percentiles, skip: int) -> dict:
     """Colors by model: each model's unit scores turned onto the first one's, with limits shared by all."""
-    target = None
+    masks = {name: _as_masks(mask, scenes) for name, scenes in models.items()}
     scores = {}
     for name, scenes in models.items():
         own = _unit_scores(scenes, masks[name], skip)
-        target = own if target is None else target
-        scores[name] = own if own is target else _turned(own, target, masks[name])
-    kept = [_rows([s.movedim(-1, 1) for s in scores[name]], masks[name]) for name in models]
-    low, high = _limits(kept, percentiles)
+        scores[name] = _turned(own, next(iter(scores.values())), masks[name]) if scores else own
+    low, high = _limits([_rows([s.movedim(-1, 1) for s in scores[n]], masks[n]) for n in models], percentiles)
     return {
         name: [_paint(_between(s, low, high), m) for s, m in zip(scores[name], masks[name], strict=True)]
         for name in models
@@ -169,8 +166,7 @@ def _principal(x: Tensor, skip: int = 0) -> tuple[Tensor, Tensor, float]:
     """Of rows [P, C]: mean [C], three main axes [C, 3] with settled signs, and the part of the variance they hold."""
     mean = x.mean(0)
     x = x - mean
-    values, vectors = torch.linalg.eigh(x.T @ x)  # ascending
-    values, vectors = values.flip(0), vectors.flip(1)
+    values, vectors = (part.flip(-1) for part in torch.linalg.eigh(x.T @ x))  # largest first
     axes = vectors[:, skip : skip + 3]
     skew = (x @ axes).pow(3).sum(0)
     total = values.clamp_min(0).sum()
