@@ -1,7 +1,8 @@
 """Run every notebook and show the results as pages: ``make course``, or ``python -m tools.gallery 01 04``.
 
-Writes, under build/course: one page a notebook, and index.html with titles, pictures, times, memory, checks and result
-cards. The index is renewed after each notebook, and a later run of some notebooks keeps the entries of the others.
+Writes, under build/course: one page a notebook, measured.html with the tables of bench/, and index.html with titles,
+pictures, times, memory, checks and result cards. The index is renewed after each notebook, and a later run of some
+notebooks keeps the entries of the others.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import re
 import sys
 from pathlib import Path
 
+from nbformat.v4 import new_markdown_cell, new_notebook
 from PIL import Image
 
 from .bootstrap import BADGE_ID, ROOT
@@ -117,6 +119,17 @@ def write_index(out: Path, notebooks: Path) -> None:
     (out / "index.html").write_text(index_html([json.loads(p.read_text()) for p in kept], profile), encoding="utf-8")
 
 
+def write_measured(out: Path) -> None:
+    """measured.html: bench/README.md, and beneath it every table that it links to."""
+    bench = ROOT / "bench"
+    texts = [re.sub(r"\]\(results/(\w+)\.md\)", r"](#\1)", (bench / "README.md").read_text(encoding="utf-8"))]
+    for path in sorted((bench / "results").glob("*.md")):
+        text = re.sub(r"^(#+) ", r"#\1 ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)  # one title a page
+        texts.append(f'<a id="{path.stem}"></a>\n\n{text}')
+    nb = new_notebook(cells=[new_markdown_cell(text) for text in texts])
+    (out / "measured.html").write_text(to_html(nb, bench, "What was measured"), encoding="utf-8")
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.gallery", description="Run notebooks; write build/course.")
     parser.add_argument("only", nargs="*", help="beginnings of notebook names, such as 00 or 04; all when none")
@@ -130,6 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"course: no notebook {' '.join(wanted)} in {given.notebooks}")
         return 2
     failures = build(paths, given.out, given.timeout)
+    write_measured(given.out)
     page = given.out / "index.html"
     print(f"course: {len(paths) - failures} of {len(paths)} notebooks ran to their end; open {page}")
     return 1 if failures else 0

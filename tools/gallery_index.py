@@ -109,7 +109,8 @@ def index_html(entries: list[dict], profile: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>fit3d_lite: the course</title>'
         f"<style>{STYLE}</style></head><body><main><h1>3D-aware features, notebook by notebook</h1>"
         '<p class="lead">Lift the features of a 2D vision transformer into 3D Gaussians, render them back from every '
-        "camera, fine-tune on what was rendered, then measure. Each page below was run on this machine.</p>"
+        "camera, fine-tune on what was rendered, then measure. Each page below was run on this machine. What takes longer "
+        'than a lesson, over many rooms and repetitions, is in <a href="measured.html">the tables of measurements</a>.</p>'
         f'<div class="totals">{boxes}</div><div class="grid">{"".join(map(_entry, entries))}</div>{results}'
         f"<footer>Profile: {html.escape(profile)}. Made by <code>make course</code>.</footer></main></body></html>"
     )

@@ -37,7 +37,7 @@ def sync(root: Path = ROOT, new: str | None = None) -> list[str]:
         raise ValueError(f"OWNER is {new!r}; it must read owner/name, such as you/fit3d_lite")
     pyproject = root / "pyproject.toml"
     changed, old = [], repository(pyproject)
-    texts = [p for p in (root / "README.md", root / "assets" / "README.md") if p.exists()]
+    texts = [*sorted(root.glob("README.md")), *sorted(root.glob("*/*.md"))]  # also of assets/, bench/ and docs/
     notebooks = sorted((root / "notebooks").glob("*.ipynb"))
     # A badge that was left behind by an earlier owner is renewed too, so old names are read from the files.
     names = {old}.union(*[links(p.read_text(encoding="utf-8")) for p in texts + notebooks])

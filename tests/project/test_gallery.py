@@ -88,6 +88,14 @@ def test_index_collects_result_cards_and_says_look(built):
     assert "RMSE &lt;m&gt;" in index and "0.7 to 0.8" in index and "⚠ LOOK" in index and "one seed" in index
 
 
+def test_tables_of_measurements_are_one_page_that_the_index_links_to(built):
+    page = (built[0] / "measured.html").read_text()
+    assert 'href="measured.html"' in (built[0] / "index.html").read_text()
+    for path in (ROOT / "bench" / "results").glob("*.md"):
+        assert f'id="{path.stem}"' in page and f'href="#{path.stem}"' in page
+    assert page.count("<table") > 10 and "results/" not in re.findall(r'href="([^"]+)"', page)
+
+
 def test_pages_ask_nothing_of_any_server(built):
     for page in built[0].glob("*.html"):
         text = page.read_text()

@@ -230,7 +230,7 @@ def test_owner_moves_every_link_of_ours_and_no_other(notebook):
 
 
 def test_every_link_of_ours_in_this_checkout_agrees_with_pyproject():
-    texts = [p for p in (ROOT / "README.md", ROOT / "assets" / "README.md", *all_notebooks()) if p.exists()]
+    texts = [ROOT / "README.md", *(p for d in ("assets", "bench", "docs") for p in (ROOT / d).glob("*.md")), *all_notebooks()]
     for path in texts:
         assert owner.links(path.read_text(encoding="utf-8")) <= {repository()}, f"{path.name}: run make owner"
 
