@@ -13,8 +13,8 @@ import torch
 from bench.probe_tables import CONCAT, LITE, METHODS, METRICS, ORIGINAL, TWICE, UNTRAINED, Plan, report
 from bench.report import write
 from bench.tuned import tuned_vit
-from fit3d_lite import Assembly, RawPixels, classify, load_vit, probe_depth, probe_segmentation, room
-from fit3d_lite.probing.labelled import LabelledPhotos
+from fit3d_lite import Assembly, RawPixels, load_vit, probe_depth, probe_segmentation, room
+from fit3d_lite.probing import LabelledPhotos, classify
 from fit3d_lite.rooms import SEEDS
 
 CACHE = Path(__file__).parents[1] / "cache" / "bench_probe"

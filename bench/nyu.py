@@ -20,8 +20,9 @@ import sys
 from pathlib import Path
 
 from bench.report import table, write
-from fit3d_lite import Assembly, LabelledPhotos, captures, load_vit, over_seeds, probe_depth, probe_segmentation
+from fit3d_lite import Assembly, LabelledPhotos, captures, load_vit, probe_depth, probe_segmentation
 from fit3d_lite.base.machine import cache_folder
+from fit3d_lite.probing import over_seeds
 from fit3d_lite.probing.depth import SPANS
 
 PAPER = {  # DINOv2-S: mIoU and RMSE by row of the paper's tables

@@ -15,9 +15,11 @@ from pathlib import Path
 import torch
 
 import fit3d_lite as f3d
+from fit3d_lite.backbones import ViT
 from fit3d_lite.base.history import History
 from fit3d_lite.finetuning.recipes import named_recipe
 from fit3d_lite.finetuning.targets import BlurredFeatures, OwnFeatures, ShuffledPoses
+from fit3d_lite.lifting import Lifted
 from fit3d_lite.rooms import SEEDS
 
 CACHE = Path(__file__).parents[1] / "cache" / "tuned"
@@ -26,7 +28,7 @@ CONTROLS = {"shuffled poses": ShuffledPoses, "blurred in 2D": BlurredFeatures, "
 
 
 @functools.cache
-def original() -> f3d.ViT:
+def original() -> ViT:
     return f3d.load_vit("tiny", device="cpu")
 
 
@@ -38,7 +40,7 @@ def training_scenes(seed: int, rooms: int = ROOMS) -> list[f3d.Scene]:
 
 
 @functools.cache
-def training_lifted(seed: int, rooms: int = ROOMS, method: str = "mean") -> list[f3d.Lifted]:
+def training_lifted(seed: int, rooms: int = ROOMS, method: str = "mean") -> list[Lifted]:
     """The original's features on the Gaussians of these rooms."""
     made = []
     for scene in training_scenes(seed, rooms):
@@ -50,7 +52,7 @@ def training_lifted(seed: int, rooms: int = ROOMS, method: str = "mean") -> list
 
 def tuned_vit(
     recipe: str = "lite", seed: int = 0, control: str | None = None, rooms: int = ROOMS, method: str = "mean", **changes
-) -> f3d.ViT:
+) -> ViT:
     """The embedded tiny ViT after fine-tuning; its ``.history`` too.
 
     Args:

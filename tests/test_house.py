@@ -73,7 +73,6 @@ def test_notebooks_import_from_rooms_and_not_from_files_inside_them():
     assert {name.replace(".", "/") for name in asked} <= set(ROOMS)
 
 
-@pytest.mark.xfail(strict=False, reason="65 names at the door")
 def test_every_name_at_the_door_is_used_by_a_lesson_or_shown_in_the_readme():
     texts = "\n".join([*CELLS, *(path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")])])
     used = set(re.findall(r"\bf3d\.(\w+)", texts))

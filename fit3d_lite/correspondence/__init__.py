@@ -7,7 +7,14 @@ Letters: V views, a and b two of them; Q queries, G places looked at; C channels
 """
 
 from .click import click_match, show_match
-from .masks import propagate_labels
+from .consistency import Consistency, consistency, consistency_by_block
+from .correspond import view_pairs
+from .cosine import cross_view_cosine
+from .masks import mask_propagation, propagate_labels
 from .match import features_at
+from .probe3d import probe3d_recall
 
-__all__ = ["click_match", "features_at", "propagate_labels", "show_match"]
+__all__ = [
+    "Consistency", "click_match", "consistency", "consistency_by_block", "cross_view_cosine", "features_at",
+    "mask_propagation", "probe3d_recall", "propagate_labels", "show_match", "view_pairs",
+]  # fmt: skip

@@ -7,12 +7,19 @@ depth.py (losses, spans), train.py (the loop), readout.py (what is trained), met
 Letters: V photos, B of a batch; C channels, h w patches, H W pixels; M classes, K depth bins.
 """
 
-from .depth import sig_loss
+from .classify import classify
+from .depth import DepthSpan, sig_loss
 from .heads import bin_probabilities, expected_depth
+from .labelled import LabelledPhotos
 from .metrics import confusion_matrix, mean_iou
-from .probe import ProbeOptions
-from .ridge import patch_targets
+from .probe import ProbeOptions, probe_depth, probe_segmentation
+from .result import load_probe
+from .ridge import patch_targets, quick_probe
+from .seeds import over_seeds, paired
+from .train import Training
 
 __all__ = [
-    "ProbeOptions", "bin_probabilities", "confusion_matrix", "expected_depth", "mean_iou", "patch_targets", "sig_loss",
+    "DepthSpan", "LabelledPhotos", "ProbeOptions", "Training", "bin_probabilities", "classify", "confusion_matrix",
+    "expected_depth", "load_probe", "mean_iou", "over_seeds", "paired", "patch_targets", "probe_depth",
+    "probe_segmentation", "quick_probe", "sig_loss",
 ]  # fmt: skip

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 import fit3d_lite as f3d
+from fit3d_lite.backbones import save_checkpoint
 from fit3d_lite.backbones.adapters import add_lora, merge_lora
+from fit3d_lite.base import ArtifactMismatch
 from fit3d_lite.base.history import History
 from fit3d_lite.finetuning import command as finetune_cli
 from fit3d_lite.finetuning import step as trainstep
@@ -220,14 +222,14 @@ def test_an_adapter_starts_at_the_original_and_travels_in_our_own_format(vit, sc
     path = f3d.save_vit(tuned, tmp_path / "adapted.safetensors", dtype=torch.float32)
     assert torch.equal(f3d.load_vit("tiny", path, device="cpu").extract(images), tuned.extract(images))
     with pytest.raises(ValueError, match="adapter, which timm's model has no place for: use save_vit"):
-        f3d.save_checkpoint(tuned, tmp_path / "adapted.pth")
+        save_checkpoint(tuned, tmp_path / "adapted.pth")
     fresh = tune(train="adapter", stop=1, lr=1e-12)
     assert torch.allclose(fresh.extract(images), vit.extract(images), atol=1e-6)
 
 
 def test_the_result_loads_from_the_published_format(tune, scenes, tmp_path):
     tuned = tune(train="lora", stop=2)
-    path = f3d.save_checkpoint(tuned, tmp_path / "tiny_finetuned.pth")
+    path = save_checkpoint(tuned, tmp_path / "tiny_finetuned.pth")
     assert torch.equal(f3d.load_vit("tiny", path, device="cpu").extract(scenes[0].images), tuned.extract(scenes[0].images))
 
 
@@ -317,7 +319,7 @@ def test_the_stop_button_ends_a_step_writes_a_checkpoint_and_is_passed_on(tune, 
 def test_a_checkpoint_of_other_settings_is_refused_with_the_difference(tune, tmp_path):
     path = tmp_path / "run.pt"
     tune(checkpoint=path, stop=1)
-    with pytest.raises(f3d.ArtifactMismatch, match=r"lr is 0.0003, asked is 0.001; seed is 0, asked is 3"):
+    with pytest.raises(ArtifactMismatch, match=r"lr is 0.0003, asked is 0.001; seed is 0, asked is 3"):
         tune(checkpoint=path, resume=True, lr=1e-3, seed=3)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match="no checkpoint of a fine-tuning run, or damaged"):

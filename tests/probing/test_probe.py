@@ -9,18 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from fit3d_lite import (
-    Assembly,
-    Camera,
-    DepthSpan,
-    RawPixels,
-    Scene,
-    load_probe,
-    load_vit,
-    probe_depth,
-    probe_segmentation,
-)
+from fit3d_lite import Assembly, Camera, RawPixels, Scene, load_vit, probe_depth, probe_segmentation
 from fit3d_lite.backbones.features import FeatureStore
+from fit3d_lite.probing import DepthSpan, load_probe
 from fit3d_lite.probing.depth import gradient_loss, sig_loss
 from fit3d_lite.probing.labelled import LabelledPhotos
 from fit3d_lite.probing.metrics import confusion_matrix, mean_iou

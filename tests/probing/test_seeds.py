@@ -8,7 +8,8 @@ import pytest
 import torch
 from scipy.stats import ttest_rel
 
-from fit3d_lite import RawPixels, classify, load_vit, over_seeds, paired
+from fit3d_lite import RawPixels, load_vit, paired
+from fit3d_lite.probing import classify, over_seeds
 from fit3d_lite.probing.classify import photo_vectors
 
 

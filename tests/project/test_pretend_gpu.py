@@ -12,7 +12,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 import fit3d_lite as f3d
 from fit3d_lite.base.machine import best_dtype, quiet_sparse
+from fit3d_lite.correspondence import cross_view_cosine
 from fit3d_lite.finetuning.targets import Targets
+from fit3d_lite.lifting import Lifted
 
 quiet_sparse()
 KINDS = {
@@ -138,7 +140,7 @@ def test_features_are_lifted_rendered_and_kept(name, room, tiny, gpu, tmp_path):
 
     (mine, *found), (_, *expected) = made(on_gpu(room), on_gpu(feats)), made(room, feats)
     assert_same(found, expected, rtol=1e-3, atol=1e-4)
-    kept = f3d.Lifted.load(mine.save(tmp_path / "lifted.safetensors"))
+    kept = Lifted.load(mine.save(tmp_path / "lifted.safetensors"))
     assert_same(mine.features, kept.features)
 
 
@@ -212,7 +214,7 @@ def test_agreement_between_views_and_the_quick_probe(room, tiny, gpu):
 
     def made(scene, feats):
         agree = f3d.consistency(feats, scene, points=20)
-        cosine = f3d.cross_view_cosine(feats, scene, per_view=30)
+        cosine = cross_view_cosine(feats, scene, per_view=30)
         return agree.recall, agree.margin, agree.auc, agree.soft_error, cosine.true, cosine.shuffled
 
     assert_close(made(on_gpu(room), on_gpu(feats)), made(room, feats), rtol=1e-3, atol=1e-3)

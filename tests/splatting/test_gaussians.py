@@ -8,7 +8,8 @@ import torch
 from boxes import orbit, painted_box
 from plyfile import PlyData
 
-from fit3d_lite import Camera, Gaussians, Scene, fit, load_ply, photo_psnr, psnr, render, save_ply, ssim
+from fit3d_lite import Camera, Gaussians, Scene, fit, load_ply, photo_psnr, render, save_ply
+from fit3d_lite.splatting import psnr, ssim
 from fit3d_lite.splatting.gaussians import rotation_matrices, spacing
 from fit3d_lite.splatting.ply import stored
 
