@@ -149,4 +149,5 @@ class History(list):
 
 def _smooth(values: list[float], over: int = 8) -> list[float]:
     """Mean of each value and up to ``over`` - 1 before it: two photos a step make a noisy loss."""
-    return [sum(values[max(0, i + 1 - over) : i + 1]) / len(values[max(0, i + 1 - over) : i + 1]) for i in range(len(values))]
+    parts = (values[max(0, i + 1 - over) : i + 1] for i in range(len(values)))
+    return [sum(part) / len(part) for part in parts]

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 
-from .. import captures
 from ..base.machine import best_dtype, quiet_sparse
+from ..captures.rgbd import rgbd
 from ..lifting.lifted import Lifted
 from ..lifting.methods import METHODS, lift
 from ..rooms.make import SEEDS, room
@@ -83,11 +83,11 @@ def _option(default) -> dict:
 def own_scenes(a: argparse.Namespace) -> list[Scene]:
     """This process's share: every world-size-th scene."""
     makers = [lambda seed=seed: room(seed, a.views, a.size) for seed in range(a.first_room, a.first_room + a.rooms)]
-    makers += [lambda folder=folder: captures.rgbd(folder).resized(a.size, a.size) for folder in a.rgbd]
+    makers += [lambda folder=folder: rgbd(folder).resized(a.size, a.size) for folder in a.rgbd]
     if not makers:
-        raise SystemExit("finetune: name scenes: --rooms 6, or --rgbd with one or more folders")
+        raise ValueError("name scenes: --rooms 6, or --rgbd with one or more folders")
     if len(makers) < processes.world():
-        raise SystemExit(f"finetune: {len(makers)} scenes are not enough for {processes.world()} processes")
+        raise ValueError(f"{len(makers)} scenes are not enough for {processes.world()} processes")
     return [make() for make in makers[processes.rank() :: processes.world()]]
 
 
@@ -107,16 +107,28 @@ def lifted_features(a: argparse.Namespace, vit, scene: Scene) -> Lifted | Path:
 
 
 def main(given: list[str] | None = None) -> None:
+    """Run the command. Whatever a reader can mend ends in a sentence (SystemExit), not in a traceback."""
     a = arguments(given)
-    if a.out.suffix not in (".safetensors", ".pth"):
-        raise SystemExit(f"finetune: --out must end in .safetensors or .pth, got {a.out}")
-    changes = {f.name: getattr(a, f.name) for f in fields(Recipe) if getattr(a, f.name) is not None}
     try:
-        recipe = named_recipe(a.recipe, **changes)
-        if recipe.train == "adapter" and a.out.suffix == ".pth":
-            raise ValueError("an adapter is no part of a timm state dict: use --out with .safetensors")
-    except ValueError as error:
-        raise SystemExit(f"finetune: {error}") from None
+        run(a)
+    except (ValueError, OSError, MemoryError, FloatingPointError, KeyboardInterrupt) as error:
+        raise SystemExit(f"finetune: {error or 'stopped'}") from None
+
+
+def run(a: argparse.Namespace) -> None:
+    """Make and lift scenes, fine-tune, write the weights; on every process."""
+    if a.out.suffix not in (".safetensors", ".pth"):
+        raise ValueError(f"--out must end in .safetensors or .pth, got {a.out}")
+    recipe = named_recipe(a.recipe, **{f.name: v for f in fields(Recipe) if (v := getattr(a, f.name)) is not None})
+    if recipe.train == "adapter" and a.out.suffix == ".pth":
+        raise ValueError("an adapter is no part of a timm state dict: use --out with .safetensors")
+    if a.resume and a.checkpoint is None:
+        raise ValueError("--resume needs --checkpoint, the file to go on from")
+    try:
+        torch.empty(0, device=a.device)
+    except RuntimeError as error:
+        raise ValueError(f"--device {a.device} cannot be used here: {error}") from None
+    a.out.parent.mkdir(parents=True, exist_ok=True)  # now, and not after an hour's work
 
     from ..backbones.vit import load_vit, save_checkpoint, save_vit
 

@@ -64,7 +64,7 @@ def finetune(
     """Fine-tune ``vit`` on scenes and the features that were lifted from it; returns a new ViT, in evaluation mode.
 
     Args:
-        lifted: or ready :class:`Targets`, such as its controls (:class:`ShuffledPoses` …).
+        lifted: or ready :class:`Targets`, such as a control (:class:`ShuffledPoses`).
         recipe: "paper", "lite" or a :class:`Recipe`; ``changes`` are settings of it to change (``lr=…, train="lora"``).
         dtype: of the products (autocast): fp32; ``run.dtype`` is the fast one of a GPU. fp16 comes with a GradScaler.
         targets: keep rendered targets in "memory" or on "disk", "render" them anew each time, or "auto".
@@ -94,6 +94,8 @@ def finetune(
     grid = _checked_grid(vit, scenes, lifted)
     if every < 1 or watch < 1:
         raise ValueError(f"every and watch must be at least 1 step; got every={every} and watch={watch}.")
+    if at_once is not None and at_once < 1:
+        raise ValueError(f"at_once must be at least 1 image, got {at_once}.")
     if grad_checkpointing not in (True, False, "auto"):
         raise ValueError(f'grad_checkpointing must be True, False or "auto", got {grad_checkpointing!r}.')
     if resume and checkpoint is None:
@@ -207,4 +209,3 @@ def _interruptions():
         yield asked
     finally:
         signal.signal(signal.SIGINT, before)
-

@@ -20,7 +20,7 @@ class Recipe:
 
     Loss of a patch: ``l1``·|f − t| + ``cosine``·(1 − cos(f, t)) + ``keep``·|f − f₀| + ``geometry``·|g(f) − z|, with f
     the feature, t the target rendered from the Gaussians, f₀ the original ViT's feature, z the logarithm of the
-    rendered depth (standardised) and g a linear map that is trained along and thrown away. Absolute values are means
+    rendered depth (standardized) and g a linear map that is trained along and thrown away. Absolute values are means
     over channels.
     """
 

@@ -16,7 +16,7 @@ from fit3d_lite.backbones import save_checkpoint
 from fit3d_lite.backbones.adapters import add_lora, merge_lora
 from fit3d_lite.base import ArtifactMismatch
 from fit3d_lite.base.history import History
-from fit3d_lite.finetuning import command as finetune_cli
+from fit3d_lite.finetuning import command
 from fit3d_lite.finetuning import step as trainstep
 from fit3d_lite.finetuning.recipes import RECIPES, Recipe, named_recipe
 from fit3d_lite.finetuning.sampling import Sampler
@@ -269,17 +269,17 @@ def run(checkpoint, log):
                          checkpoint=checkpoint, every=3, resume=True, log=log)
     torch.save(tuned.model.state_dict(), checkpoint + ".weights")
 
-dice, kills = random.Random(0), 0
+rng, kills = random.Random(0), 0
 while True:  # with one thread torch starts no pool, so a fork is safe
     child = os.fork()
     if not child:
         run(folder + "/killed.pt", folder + "/killed.jsonl")
         os._exit(0)
     lines = lambda: sum(1 for _ in open(folder + "/killed.jsonl")) if os.path.exists(folder + "/killed.jsonl") else 0
-    at = lines() + dice.randint(2, 8) if kills < 3 else 10**9
+    at = lines() + rng.randint(2, 8) if kills < 3 else 10**9
     while os.waitpid(child, os.WNOHANG) == (0, 0):
         if lines() >= at:
-            time.sleep(dice.random() * 0.05)
+            time.sleep(rng.random() * 0.05)
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             kills += 1
@@ -393,8 +393,8 @@ def test_every_view_comes_once_an_epoch_and_shards_equally():
 
 
 def test_terms_of_the_loss_by_hand():
-    dice = torch.Generator().manual_seed(0)
-    f, t = torch.randn(2, 3, 2, 2, generator=dice), torch.randn(2, 3, 2, 2, generator=dice)
+    rng = torch.Generator().manual_seed(0)
+    f, t = torch.randn(2, 3, 2, 2, generator=rng), torch.randn(2, 3, 2, 2, generator=rng)
     terms = patch_terms(f, t, Recipe(cosine=1.0))
     for b, i, j in torch.ones(2, 2, 2).nonzero().tolist():
         x, y = f[b, :, i, j].double(), t[b, :, i, j].double()
@@ -480,6 +480,8 @@ def test_recipes_are_the_published_ones_and_refuse_nonsense():
 
 def test_bad_input_is_refused_before_any_work(vit, scenes, lifted):
     narrow = f3d.lift(lifted[0].cloud, scenes[0].cameras, torch.ones(4, 3, 6, 6))
+    with pytest.raises(ValueError, match="at_once must be at least 1 image, got -1"):
+        f3d.finetune(vit, scenes, lifted, at_once=-1)
     for args, said in (
         (([], []), "no scenes"),
         ((scenes, lifted[:1]), "2 scenes but lifted features of 1"),
@@ -511,8 +513,8 @@ def test_history_is_a_table_that_survives_a_cut_line(tmp_path):
 def test_command_line_trains_resumes_and_writes_weights_that_load(tmp_path, capsys):
     common = f"--rooms 2 --views 3 --size 48 --gaussians 400 --device cpu --work {tmp_path} --checkpoint {tmp_path}/run.pt"
     words = f"{common} --recipe paper --lr 1e-4 --train lora --lora-blocks 4 5 --every 1".split()
-    finetune_cli.main([*words, "--out", str(tmp_path / "a.pth"), "--log", str(tmp_path / "log.jsonl")])
-    finetune_cli.main([*words, "--out", str(tmp_path / "b.safetensors"), "--resume"])
+    command.main([*words, "--out", str(tmp_path / "a.pth"), "--log", str(tmp_path / "log.jsonl")])
+    command.main([*words, "--out", str(tmp_path / "b.safetensors"), "--resume"])
     assert len(list(tmp_path.glob("lifted_*.safetensors"))) == 2 and "History(3 steps" in capsys.readouterr().out
     a, b = (f3d.load_vit("tiny", tmp_path / n, device="cpu") for n in ("a.pth", "b.safetensors"))
     assert torch.allclose(weights(a), weights(b), atol=2e-3)  # the second is stored in fp16
@@ -523,15 +525,22 @@ def test_command_line_trains_resumes_and_writes_weights_that_load(tmp_path, caps
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--rooms 1 --out x.bin", "must end in .safetensors or .pth"),
+        ("--rooms 1 --out x.bin", "--out must end in .safetensors or .pth"),
         ("--out x.pth", "name scenes: --rooms 6"),
         ("--rooms 1 --out x.pth --train adapter", "an adapter is no part of a timm state dict"),
         ("--rooms 1 --out x.pth --lr -1", "lr must be above 0"),
+        ("--rooms 1 --out x.pth --resume", "--resume needs --checkpoint"),
+        ("--rooms 1 --out x.pth --device qpu", "--device qpu cannot be used here"),
+        ("--rooms 1 --out x.pth --backbone nothing", "there is no model 'nothing'"),
+        ("--rooms 1 --out x.pth --weights nowhere.pth", "there is no checkpoint at .*nowhere.pth"),
+        ("--rgbd nowhere --out x.pth", "There is no folder nowhere"),
+        ("--rooms 1 --size 48 --gaussians 300 --out x.pth --batch 99", "A batch of 99 needs 99 views"),
     ],
 )
-def test_command_line_says_in_one_line_what_is_wrong(words, said):
-    with pytest.raises(SystemExit, match=said):
-        finetune_cli.main(words.split())
+def test_command_line_says_in_one_line_what_is_wrong(words, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=f"^finetune: {said}"):
+        command.main(words.split())
 
 
 def test_module_runs_without_a_warning():

@@ -120,7 +120,7 @@ def test_lifting_photos_gives_back_the_picture():
     truth = photos[3][:, mask] / render(c, cams[3])[1][mask]
     assert int(mask.sum()) > 100
     error = (values[:, mask] - truth).abs().mean()
-    assert error < 0.3 * (truth - truth.mean(1, keepdim=True)).abs().mean()  # the mean colour scores 1
+    assert error < 0.3 * (truth - truth.mean(1, keepdim=True)).abs().mean()  # the mean color scores 1
 
 
 def test_gaussians_that_no_view_saw_have_no_feature_and_are_masked():
@@ -176,7 +176,7 @@ def test_other_or_damaged_files_are_refused(tmp_path):
 
 
 def normal_equations(c, cams, feats, ridge):
-    """Dense float64 minimiser of the energy in solve.py, over the Gaussians that are seen."""
+    """Dense float64 minimizer of the energy in solve.py, over the Gaussians that are seen."""
     A = torch.cat([patch_matrix(c, cam, *GRID).to_dense().double() for cam in cams])
     d = A.sum(0)
     seen = d >= MIN_WEIGHT
@@ -299,7 +299,7 @@ def test_decoder_is_saved_with_its_features(tmp_path):
 
 
 def test_closed_form_decoder_is_the_ridge_regression_on_principal_components_of_the_mean():
-    """Checked from outside: the short vectors against an SVD, the convolution by the gradient of what it minimises."""
+    """Checked from outside: the short vectors against an SVD, the convolution by the gradient of what it minimizes."""
     c, cams, feats = blob(dtype=torch.float64), ring(), maps(channels=12, dtype=torch.float64)
     lifted = lift(c, cams, feats, method="closed", dim=8, ridge=0.05)
     mean = lift(c, cams, feats).features
