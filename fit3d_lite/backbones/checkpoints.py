@@ -96,14 +96,14 @@ def load_strictly(model: nn.Module, state: dict[str, Tensor], name: str, source)
     model.load_state_dict(state, strict=True, assign=any(parameter.is_meta for parameter in model.parameters()))
 
 
-def save_vit(vit, path, dtype=torch.float16, **notes: str) -> Path:
+def save_vit(vit, path, dtype=torch.float16, **notes) -> Path:
     """Write a ViT as safetensors with its architecture, mean and std as metadata, so that ``load_vit`` can rebuild it.
 
     Args:
         vit: a ``ViT``.
         path: ends in ``.safetensors``; appears only when whole.
         dtype: of the stored tensors; torch.float16 halves the file, torch.float32 keeps every bit.
-        notes: more metadata, e.g. how the weights were made.
+        notes: more metadata that JSON can hold, e.g. how the weights were made.
     """
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"{path} must end in .safetensors; save_checkpoint writes .pth")

@@ -155,7 +155,7 @@ def run(a: argparse.Namespace) -> None:
             if a.out.suffix == ".pth":
                 save_checkpoint(tuned, a.out)
             else:
-                made = {"recipe": json.dumps(recipe.settings()), "scenes": ", ".join(s.name for s in scenes)}
+                made = {"recipe": recipe.settings(), "scenes": [scene.name for scene in scenes]}
                 save_vit(tuned, a.out, made_by="fit3d_lite.finetune", **made)
             print(f"{tuned.history}\n{a.out}: {a.out.stat().st_size:,} bytes")
     finally:
