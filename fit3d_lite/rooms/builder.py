@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from .patterns import ID
-from .raycast import BALL, BOX, CONE, Primitives
+from .shapes import BALL, BOX, CONE, Primitives
 
 CLASSES = (
     "wall", "floor", "ceiling", "window", "door", "bed", "sofa", "chair", "table", "shelf", "books", "lamp", "plant",

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..scenes.camera import Camera
 from ..scenes.scene import Scene
 from .builder import CLASSES, Dice
-from .light import shoot
+from .photo import shoot
 from .plan import Plan
 from .raycast import nearest
 

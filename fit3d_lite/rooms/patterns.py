@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .raycast import BALL, CONE, Primitives
+from .shapes import BALL, CONE, Primitives
 
 NAMES = (
     "plain", "wood", "planks", "tiles", "stripes", "checks", "diamonds", "rug", "painting", "outside", "fabric",

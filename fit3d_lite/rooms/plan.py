@@ -8,7 +8,7 @@ from . import furniture as f
 from . import things as small
 from .builder import Dice, Kit, Style, rgb
 from .light import Lights, Window
-from .raycast import Primitives
+from .shapes import Primitives
 from .walls import ceiling_lamp, corner, openings, shell
 
 TURNS = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))  # wall k has its inside along local +y

@@ -8,7 +8,8 @@ import torch
 from fit3d_lite.rooms import CLASSES, raycast, room
 from fit3d_lite.rooms.make import place_cameras
 from fit3d_lite.rooms.plan import Plan
-from fit3d_lite.rooms.raycast import BALL, BOX, CONE, FAR, Primitives, blocked, nearest, surface
+from fit3d_lite.rooms.raycast import blocked, nearest
+from fit3d_lite.rooms.shapes import BALL, BOX, CONE, FAR, Primitives, surface
 
 
 def one(kind, center, half, yaw=(1.0, 0.0), taper=1.0) -> Primitives:

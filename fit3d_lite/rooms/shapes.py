@@ -1,0 +1,151 @@
+"""Boxes, ellipsoids and cones: where a ray enters and leaves one, and which way its surface faces.
+
+Every primitive is a unit shape moved by an anisotropic scale, a yaw about the vertical and a shift. A ray taken into
+the unit frame keeps its parameter t, so three short formulas serve every size and pose.
+
+Only +, -, *, /, sqrt, floor and comparisons touch a ray, each in its own kernel: IEEE 754 fixes their results, so a
+picture is the same to the last bit on every processor and with any number of threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+BOX, BALL, CONE = 0, 1, 2  # CONE: a cylinder whose top radius is `taper` times its bottom radius
+FAR = 1e6
+TINY = 1e-12  # added to a divisor that may be zero; below the last digit of every other value it takes
+
+
+@dataclass
+class Primitives:
+    """N primitives as columns; all float32 unless noted, world units in metres."""
+
+    kind: Tensor  # [N] int64: BOX, BALL or CONE
+    center: Tensor  # [N, 3]
+    half: Tensor  # [N, 3] half extents along the local axes
+    yaw: Tensor  # [N, 2] cosine and sine of the turn about z
+    taper: Tensor  # [N] cone only
+    casts: Tensor  # [N] bool: throws a shadow
+    label: Tensor  # [N] int64
+    texture: Tensor  # [N] int64
+    color_a: Tensor  # [N, 3] linear RGB
+    color_b: Tensor  # [N, 3] linear RGB, the texture's second colour
+    scale: Tensor  # [N] size of the texture's repeat, metres
+    offset: Tensor  # [N, 2] where the texture starts
+    glow: Tensor  # [N] emitted light, as a multiple of the surface colour
+
+    @cached_property
+    def inverse(self) -> tuple[Tensor, ...]:
+        """The five entries of world-to-unit: a turn by minus the yaw, then a division by the half extents."""
+        (cos, sin), (x, y, z) = self.yaw.unbind(-1), (1.0 / self.half).unbind(-1)
+        return cos * x, sin * x, -sin * y, cos * y, z
+
+    @cached_property
+    def reach(self) -> Tensor:
+        """[N, 3] half extents of the upright box around each primitive."""
+        (cos, sin), (x, y, z) = self.yaw.abs().unbind(-1), self.half.unbind(-1)
+        return torch.stack([cos * x + sin * y, sin * x + cos * y, z], -1)
+
+    def to(self, device) -> Primitives:
+        return Primitives(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+
+def to_unit(point, prims: Primitives, index: Tensor, shift: bool):
+    """Components of points (shift) or directions in the unit frames of prims[index]; index broadcasts against them."""
+    x, y, z = point
+    if shift:
+        cx, cy, cz = (c[index] for c in prims.center.unbind(-1))
+        x, y, z = x - cx, y - cy, z - cz
+    xx, xy, yx, yy, zz = (c[index] for c in prims.inverse)
+    return x * xx + y * xy, x * yx + y * yy, z * zz
+
+
+def hit_box(o, d) -> tuple[Tensor, Tensor]:
+    """Entry and exit parameter of the cube [-1, 1]^3 by the slab method; entry > exit means a miss."""
+    near, far = None, None
+    for axis in range(3):
+        inverse = (d[axis] + TINY).reciprocal()
+        middle, width = o[axis] * inverse, inverse.abs()  # minus the middle of the slab
+        enter, leave = middle + width, width - middle
+        near = enter if near is None else torch.minimum(near, enter)  # minus the latest entry
+        far = leave if far is None else torch.minimum(far, leave)
+    return -near, far
+
+
+def hit_ball(o, d) -> tuple[Tensor, Tensor]:
+    """Entry and exit parameter of the unit sphere."""
+    a = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
+    b = o[0] * d[0] + o[1] * d[1] + o[2] * d[2]
+    # The distance of the line from the centre, taken at its nearest point, loses no digits when the eye is far away.
+    t = -b / a
+    x, y, z = o[0] + t * d[0], o[1] + t * d[1], o[2] + t * d[2]
+    room = 1.0 - (x * x + y * y + z * z)
+    width = (room.clamp(min=0.0) / a).sqrt()
+    miss = room < 0
+    return torch.where(miss, FAR, t - width), torch.where(miss, -FAR, t + width)
+
+
+def hit_cone(o, d, taper: Tensor) -> tuple[Tensor, Tensor]:
+    """Entry and exit parameter of |z| <= 1, x^2 + y^2 <= r(z)^2, with r(-1) = 1 and r(1) = taper in [0, 1]."""
+    mid, slope = 0.5 * (taper + 1.0), 0.5 * (taper - 1.0)
+    r, dr = mid + slope * o[2], slope * d[2]
+    a = d[0] * d[0] + d[1] * d[1] - dr * dr + TINY
+    b = o[0] * d[0] + o[1] * d[1] - r * dr
+    c = o[0] * o[0] + o[1] * o[1] - r * r
+    disc = b * b - a * c
+    root = disc.clamp(min=0.0).sqrt()
+    first, second = (-b - root) / a, (-b + root) / a
+    low, high = torch.minimum(first, second), torch.maximum(first, second)
+    inverse = (d[2] + TINY).reciprocal()
+    middle, width = -o[2] * inverse, inverse.abs()
+    slab_in, slab_out = middle - width, middle + width
+    # a < 0: the ray is steeper than the side, so inside is before the first root or after the second. Between the
+    # end planes the mirrored half of the double cone is out of reach, so one of the two intervals is the right one.
+    steep = a < 0
+    start = torch.where(steep & (d[2] * slope > 0), high, torch.where(steep, -FAR, low))
+    stop = torch.where(steep & (d[2] * slope > 0), FAR, torch.where(steep, low, high))
+    # slope * dz > 0 means the radius grows along the ray: it enters late; otherwise it leaves early.
+    near, far = torch.maximum(start, slab_in), torch.minimum(stop, slab_out)
+    miss = (disc < 0) & ~steep
+    return torch.where(miss, FAR, near), torch.where(miss, -FAR, far)
+
+
+def interval(kind: int, o, d, taper: Tensor) -> tuple[Tensor, Tensor]:
+    if kind == BOX:
+        return hit_box(o, d)
+    return hit_ball(o, d) if kind == BALL else hit_cone(o, d, taper)
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Inner product over the last axis of 3, in a fixed order of additions."""
+    return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
+
+
+def surface(prims: Primitives, index: Tensor, point: Tensor):
+    """Outward world normal [..., 3], local metric coordinates [..., 3] and unit coordinates [..., 3] at hit points."""
+    q = torch.stack(to_unit(point.unbind(-1), prims, index, True), -1)
+    half, kind, taper = prims.half[index], prims.kind[index], prims.taper[index]
+    size = q.abs()
+    x_face = (size[..., 0] >= size[..., 1]) & (size[..., 0] >= size[..., 2])
+    y_face = ~x_face & (size[..., 1] >= size[..., 2])
+    faces = torch.stack([x_face, y_face, ~x_face & ~y_face], -1)
+    box = torch.where(faces, torch.where(q > 0, 1.0, -1.0), 0.0)
+    ball = q / half
+    slope = 0.5 * (taper - 1.0)
+    radius = 0.5 * (taper + 1.0) + slope * q[..., 2]
+    side = torch.stack([q[..., 0] / half[..., 0], q[..., 1] / half[..., 1], -slope * radius / half[..., 2]], -1)
+    # On a cap |z| is 1 and the point lies inside the rim; compare how far it is from either surface.
+    rim = radius - (q[..., 0] * q[..., 0] + q[..., 1] * q[..., 1]).sqrt()
+    cap = (1.0 - size[..., 2]) * half[..., 2] < rim * half[..., 0]
+    top = torch.stack([torch.zeros_like(radius), torch.zeros_like(radius), torch.where(q[..., 2] > 0, 1.0, -1.0)], -1)
+    cone = torch.where(cap[..., None], top, side)
+    n = torch.where((kind == BOX)[..., None], box, torch.where((kind == BALL)[..., None], ball, cone))
+    x, y, z = n.unbind(-1)
+    cos, sin = prims.yaw[index].unbind(-1)
+    length = (x * x + y * y + z * z).sqrt().clamp(min=1e-12)
+    x, y, z = x / length, y / length, z / length
+    return torch.stack([x * cos - y * sin, y * cos + x * sin, z], -1), q * half, q, torch.stack([x, y, z], -1)
