@@ -3,7 +3,7 @@
 The convolution has no bias and is shared by the scene; its zeros around a picture and around holes tell it where the
 border is, near which a ViT's features differ, and its context sharpens what averaging over patches blurred. Two ways:
 
-* :func:`train_decoder`, FiT3D's own (arXiv 2407.20229, section 3.2): both halves from nothing by Adam on the L1 distance
+* :func:`train_decoder`, FiT3D's first stage (arXiv 2407.20229): both halves from nothing by Adam on the L1 distance
   to the photos' features. Here at the patch grid, where features live; the paper upsamples them to pixels.
 * :func:`regress_decoder`, without gradient descent. Both halves have a closed form once the weighted mean is there: the
   short vectors are its coordinates along the D strongest directions of the features (principal components, not

@@ -17,7 +17,7 @@ from fit3d_lite.backbones.adapters import add_lora, merge_lora
 from fit3d_lite.base import ArtifactMismatch
 from fit3d_lite.base.history import History
 from fit3d_lite.finetuning import command
-from fit3d_lite.finetuning import step as trainstep
+from fit3d_lite.finetuning import step as step_file
 from fit3d_lite.finetuning.recipes import RECIPES, Recipe, named_recipe
 from fit3d_lite.finetuning.sampling import Sampler
 from fit3d_lite.finetuning.step import drift, patch_terms
@@ -122,7 +122,7 @@ def test_a_batch_in_parts_gives_the_gradient_of_the_whole(tune, kind):
 
 
 def test_out_of_memory_halves_what_is_on_the_device_and_keeps_the_batch(tune, monkeypatch, capsys):
-    forward = trainstep.Student.forward
+    forward = step_file.Student.forward
 
     def small(self, images):
         if len(images) > 1:
@@ -130,7 +130,7 @@ def test_out_of_memory_halves_what_is_on_the_device_and_keeps_the_batch(tune, mo
         return forward(self, images)
 
     expected = tune(batch=4)
-    monkeypatch.setattr(trainstep.Student, "forward", small)
+    monkeypatch.setattr(step_file.Student, "forward", small)
     tuned = tune(batch=4)
     assert tuned.history.column("loss")[1] == pytest.approx(expected.history.column("loss")[1], rel=1e-4)
     said = capsys.readouterr().out
@@ -139,7 +139,7 @@ def test_out_of_memory_halves_what_is_on_the_device_and_keeps_the_batch(tune, mo
     def never(self, images):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(trainstep.Student, "forward", never)
+    monkeypatch.setattr(step_file.Student, "forward", never)
     with pytest.raises(MemoryError, match="one image does not fit the memory of cpu: use smaller images"):
         tune()
 
@@ -161,7 +161,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tune, 
 
 def test_spread_is_restored_and_the_depth_map_starts_at_its_best(vit, scenes, lifted):
     targets = Targets(scenes, lifted, 192, (6, 6))
-    trainer = trainstep.Trainer(vit, scenes, targets, RECIPES["lite"], torch.float32, None)
+    trainer = step_file.Trainer(vit, scenes, targets, RECIPES["lite"], torch.float32, None)
     trainer.begin()
     feats = torch.cat([vit.extract(s.images) for s in scenes]).movedim(1, -1)
     wanted, depths, masks = map(torch.stack, zip(*(targets[i] for i in range(8))))
@@ -175,7 +175,7 @@ def test_spread_is_restored_and_the_depth_map_starts_at_its_best(vit, scenes, li
 
         def loss(scale):
             weight = head.weight.flatten()
-            size = (scale * weight).square().sum() * trainstep.RIDGE * feats[masks].square().mean() * len(z)
+            size = (scale * weight).square().sum() * step_file.RIDGE * feats[masks].square().mean() * len(z)
             return ((scale * (guess - head.bias) + head.bias - z) ** 2).sum() + size
 
         assert loss(1.0) < loss(0.98) and loss(1.0) < loss(1.02)  # a minimum of the ridge problem along its own ray
@@ -494,17 +494,6 @@ def test_bad_input_is_refused_before_any_work(vit, scenes, lifted):
         f3d.finetune(vit, scenes, lifted, train="lora", lora_blocks=(9,))
     with pytest.raises(ValueError, match="A batch of 99 needs 99 views"):
         f3d.finetune(vit, scenes, lifted, batch=99)
-
-
-def test_history_is_a_table_that_survives_a_cut_line(tmp_path):
-    history = History({"step": i, "loss": 1.0 - 0.1 * i, "std_ratio": 1.0 if i % 2 else None} for i in range(4))
-    history.write(tmp_path / "log.jsonl")
-    with open(tmp_path / "log.jsonl", "a") as file:
-        file.write('{"step": 4, "lo')
-    assert History.read(tmp_path / "log.jsonl") == history
-    assert history.column("std_ratio") == ([1, 3], [1.0, 1.0]) and history.last("loss", 2) == pytest.approx(0.75)
-    figure = history.plot({"other": history})
-    assert [ax.get_title() for ax in figure.axes][0] == "loss" and len(figure.axes[0].lines) == 4  # each smoothed and raw
 
 
 # --- the command line

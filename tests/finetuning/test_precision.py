@@ -12,7 +12,7 @@ import torch
 import fit3d_lite as f3d
 from fit3d_lite.base.history import History
 from fit3d_lite.base.machine import quiet_sparse
-from fit3d_lite.finetuning import step as trainstep
+from fit3d_lite.finetuning import step as step_file
 
 quiet_sparse()
 
@@ -70,7 +70,7 @@ def test_fine_tuning_in_fp16_stays_beside_fp32(room, tiny, lifted):
 
 
 def test_an_overflow_is_skipped_and_harms_neither_weights_nor_history(room, tiny, lifted, monkeypatch):
-    patch_terms, calls = trainstep.patch_terms, []
+    patch_terms, calls = step_file.patch_terms, []
 
     def spoiled(feats, target, recipe):
         calls.append(1)
@@ -86,7 +86,7 @@ def test_an_overflow_is_skipped_and_harms_neither_weights_nor_history(room, tiny
         return f3d.finetune(tiny, [room], [lifted], "paper", epochs=2, progress=False, on_step=remember, **options)
 
     calm = losses(run(dtype=torch.float16))
-    monkeypatch.setattr(trainstep, "patch_terms", spoiled)
+    monkeypatch.setattr(step_file, "patch_terms", spoiled)
     tuned = run(dtype=torch.float16)
     row = tuned.history[1]
     assert row["loss"] is None and row["grad_norm"] is None
@@ -99,9 +99,9 @@ def test_an_overflow_is_skipped_and_harms_neither_weights_nor_history(room, tiny
 
 
 def test_overflow_without_end_stops_the_run(room, tiny, lifted, monkeypatch):
-    patch_terms = trainstep.patch_terms
-    monkeypatch.setattr(trainstep, "OVERFLOWS", 3)
-    monkeypatch.setattr(trainstep, "patch_terms", lambda *a: {k: v * torch.nan for k, v in patch_terms(*a).items()})
+    patch_terms = step_file.patch_terms
+    monkeypatch.setattr(step_file, "OVERFLOWS", 3)
+    monkeypatch.setattr(step_file, "patch_terms", lambda *a: {k: v * torch.nan for k, v in patch_terms(*a).items()})
     with pytest.raises(FloatingPointError, match="3 steps in a row overflowed in torch.float16"):
         f3d.finetune(tiny, [room], [lifted], "paper", epochs=3, progress=False, dtype=torch.float16)
 
@@ -115,14 +115,14 @@ def test_checkpointing_in_fine_tuning_gives_the_same_bits_and_comes_when_memory_
         assert torch.equal(a, b)
     assert losses(plain) == losses(recomputed) and not recomputed.grad_checkpointing
 
-    forward = trainstep.Student.forward
+    forward = step_file.Student.forward
 
     def small(self, images):
         if not self.vit.grad_checkpointing:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return forward(self, images)
 
-    monkeypatch.setattr(trainstep.Student, "forward", small)
+    monkeypatch.setattr(step_file.Student, "forward", small)
     assert losses(run()) == losses(plain)
     assert "gradient checkpointing from here on" in capsys.readouterr().out
     with pytest.raises(MemoryError, match="one image does not fit"):
