@@ -29,7 +29,7 @@ ROOMS, VIEWS, SIZE, GROUPS = SEEDS["probe_test"][:12], 6, 192, 20
 MODEL_SEEDS, KMEANS_SEEDS, COUNTS = range(3), range(3), (5, 10, 20, 40)
 SCORES = ("NMI", "AMI", "ARI", "purity")
 ORIGINAL, LITE = "original", "fine-tuned, lite recipe"
-BLUR, COLOUR = "original, blurred 3 × 3 (control)", "raw colour (control)"
+BLUR, COLOR = "original, blurred 3 × 3 (control)", "raw color (control)"
 FOOLS = {"blurred in 2D": "lite, towards its own features blurred in 2D (control)",
          "shuffled poses": "lite, lifted with shuffled poses (control)"}  # fmt: skip
 
@@ -60,7 +60,7 @@ def all_features(scenes: list) -> dict[str, list[list[Tensor]]]:
     found["untrained (control)"] = [of(f3d.load_vit("tiny", "random", device="cpu", seed=s)) for s in MODEL_SEEDS]
     h, w = found[ORIGINAL][0][0].shape[2:]
     controls = [viz.control_features(scene.images, h, w) for scene in scenes]
-    found[COLOUR] = [[c["color"] for c in controls]]
+    found[COLOR] = [[c["color"] for c in controls]]
     found["position (control)"] = [[c["position"] for c in controls]]
     return found
 
@@ -174,7 +174,7 @@ def groups_by_lot(truth: Tensor, seed: int, count: int = GROUPS) -> Tensor:
 
 
 def counts_table(features: dict, labels: list[Tensor]) -> str:
-    names = (ORIGINAL, LITE, BLUR, COLOUR)
+    names = (ORIGINAL, LITE, BLUR, COLOR)
     body = []
     for name in names:
         each = [scores(name, features[name][:1], labels, count, KMEANS_SEEDS[:1]) for count in COUNTS]
@@ -193,7 +193,7 @@ def noise_table(features: dict, labels: list[Tensor], scenes: list) -> str:
         "untrained (control)": f3d.load_vit("tiny", "random", device="cpu"),
     }
     body = []
-    for name in [*before, BLUR, COLOUR]:
+    for name in [*before, BLUR, COLOR]:
         feats = torch.cat(features[name][0])
         grain = viz.local_noise(feats)[within].mean()
         norms = viz.token_norms(before[name].extract(images, batch=8, norm=False)) if name in before else None

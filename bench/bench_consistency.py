@@ -30,7 +30,7 @@ EXPOSED = (
     "fine-tuned, paper recipe",
     "fine-tuned, lite recipe",
     "untrained ViT",
-    "mean colour of the patch",
+    "mean color of the patch",
 )
 SALIENCY = Path(__file__).parents[2] / "shared/weights/vit_small_patch14_saliency.safetensors"
 
@@ -158,7 +158,7 @@ Queries: {queries("rooms")}.
 ### When the exposure wanders
 
 The first {len(dimmed["original"][0])} of these rooms, each photo dimmed by its own factor between 1 and 1/2 before features are
-extracted. On clean renders plain colour finds points very well; an automatic exposure ends that.
+extracted. On clean renders plain color finds points very well; an automatic exposure ends that.
 
 {exposure_table(rooms, dimmed)}
 

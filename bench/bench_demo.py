@@ -18,7 +18,7 @@ ROOMS, VIEWS, SIZE, CLUSTERS = range(8), 6, 192, 10
 
 
 def drift(colors: Tensor, labels: Tensor) -> float:
-    """Mean distance between the colours that one class has in two views, over all pairs of views."""
+    """Mean distance between the colors that one class has in two views, over all pairs of views."""
     found = []
     for a in range(len(labels)):
         for b in range(a):
@@ -63,7 +63,7 @@ def measure(models: dict, room: int) -> dict[str, float]:
     place = torch.stack(torch.meshgrid(torch.arange(h) / h, torch.arange(w) / w, indexing="ij"))
     color = F.adaptive_avg_pool2d(scene.images, (h, w))
     groups = viz.kmeans(seen, CLUSTERS)
-    groups["colour"] = viz.kmeans(color, CLUSTERS, cosine=False)
+    groups["color"] = viz.kmeans(color, CLUSTERS, cosine=False)
     groups["place"] = viz.kmeans(place.expand(views, 2, h, w), CLUSTERS, cosine=False)
     out = {
         "3 directions, %": 100 * viz.pca_basis(feats).explained,
@@ -71,7 +71,7 @@ def measure(models: dict, room: int) -> dict[str, float]:
         "drift, one PCA": drift(viz.pca_colors(feats), labels),
     }
     out |= {f"AMI, {k}": adjusted_mutual_info_score(labels.flatten(), g.flatten()) for k, g in groups.items()}
-    seen["colour"] = color - color.mean((0, 2, 3), keepdim=True)
+    seen["color"] = color - color.mean((0, 2, 3), keepdim=True)
     out |= {f"found again, {k}, %": 100 * found_again(f, labels) for k, f in seen.items()}
     grey = models["original"].extract(torch.full_like(scene.images[:1], 0.5))
     out["grey, %"] = 100 * spread(grey) / spread(feats)

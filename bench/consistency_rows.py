@@ -33,7 +33,7 @@ def rows() -> dict[str, list[Maker]]:
         "lifted from the other half of the views": [lambda scene, feats: lifted(scene, feats, other_half=True)],
         "lifted from all views": [lambda scene, feats: lifted(scene, feats, other_half=False)],
         "untrained ViT": [of_vit(f3d.load_vit("tiny", "random", device="cpu", seed=seed)) for seed in TUNING],
-        "mean colour of the patch": [lambda scene, feats: colour(scene.images, *feats.shape[2:])],
+        "mean color of the patch": [lambda scene, feats: color(scene.images, *feats.shape[2:])],
         "place in the picture": [lambda scene, feats: place(feats)],
         "original, shrunk to its mean": [lambda scene, feats: shrunk(feats)],
         "ViT trained to raise the raw cosine": [of_vit(collapsed_vit(seed)) for seed in TUNING],
@@ -74,8 +74,8 @@ def lifted(scene, feats, other_half: bool) -> Tensor:
     return out
 
 
-def colour(images, h, w) -> Tensor:
-    """Mean colour, and a constant so that dark and bright grey differ in direction."""
+def color(images, h, w) -> Tensor:
+    """Mean color, and a constant so that dark and bright grey differ in direction."""
     mean = F.adaptive_avg_pool2d(images, (h, w)) - 0.5
     return torch.cat([mean, torch.full_like(mean[:, :1], 0.3)], 1)
 

@@ -74,9 +74,9 @@ def room_table(rows: dict, dimmed: dict) -> str:
         before, after = by_scene(original, key), by_scene(lite, key)
         line(f"{said}, original", before)
         line(f"{said}, lite minus original", [b - a for a, b in zip(before, after, strict=True)])
-    for name in ("mean colour of the patch", "lifted from all views", "lifted from the other half of the views"):
+    for name in ("mean color of the patch", "lifted from all views", "lifted from the other half of the views"):
         line(f"recall within 10 px, {name}", by_scene(rows[name], "10 px"))
-    for name in ("original", "mean colour of the patch"):
+    for name in ("original", "mean color of the patch"):
         pairs = zip(by_scene(rows[name], "10 px"), by_scene(dimmed[name], "10 px"), strict=False)  # fewer are dimmed
         line(f"recall kept when the exposure wanders, {name}", [b / a for a, b in pairs])
     return table(["", "lowest", "mean", "highest"], body)
@@ -116,7 +116,7 @@ def verdicts(rows: dict, keys: list[str]) -> str:
 
 def trap(rows: dict) -> str:
     """Which features each number would choose, among those that a ViT gives from one photo."""
-    mine = {n: f for n, f in rows.items() if not n.startswith(("lifted", "place", "mean colour"))}
+    mine = {n: f for n, f in rows.items() if not n.startswith(("lifted", "place", "mean color"))}
     said = []
     for key, named in NUMBERS.items():
         score = {name: statistics.mean(by_scene(found, key)) for name, found in mine.items()}

@@ -131,7 +131,7 @@ def whole_photos(plan, whole, chance) -> str:
         "Accuracy from one vector a photo, the CLS token (raw RGB: the mean patch), by k-NN with 5 neighbours and by\n"
         "logistic regression.\n"
         f"*Which room*: {plan.views} views of each test room ({plan.test}) are known, {plan.views} others are asked for.\n"
-        "Colours alone help a little, as the row of raw RGB shows.\n"
+        "Colors alone help a little, as the row of raw RGB shows.\n"
         "*Largest piece*: which class covers most of the photo, walls, floors, ceilings, windows and doors aside, in rooms\n"
         "not seen in training.\n\n"
         + table(["features", *(f"{task}, {METHODS[m]}" for task, m in keys)], rows)

@@ -110,7 +110,7 @@ def to_html(nb, folder: Path, title: str) -> str:
 
 
 def _dark_theme(exporter: HTMLExporter) -> str:
-    """JupyterLab's dark colours, from nbconvert's own files, for readers whose system is dark."""
+    """JupyterLab's dark colors, from nbconvert's own files, for readers whose system is dark."""
     sheets = (Path(folder) / "static" / "theme-dark.css" for folder in exporter.template_paths)
     text = next((s.read_text() for s in sheets if s.is_file()), "")
     return re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)

@@ -10,7 +10,7 @@ Feature distillation (Hinton et al. 2015; on dense features as in FeatUp's and A
   components. Standardising matters: a few channels of DINOv2 are tens of times larger than the rest, and its features
   share a large mean, so that any two patches have a high cosine.
 * Loss: 1 − cosine, patch by patch, between the student's own output (after its last norm; no head) and the target.
-* The student sees random windows, mirrored and with changed colours, while the target stays: what depends on the place
+* The student sees random windows, mirrored and with changed colors, while the target stays: what depends on the place
   in the picture or on the light is averaged out.
 """
 
@@ -32,7 +32,7 @@ from fit3d_lite.backbones.vit import ViT, load_vit
 from fit3d_lite.base.whole import replace_when_whole
 from tools.pretrain_cache import components, cut_photos, make_targets, read_all, render_rooms
 
-__all__ = ["Recipe", "train", "centred"]
+__all__ = ["Recipe", "train", "centered"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Recipe:
     zoom: tuple[float, float] = (0.5, 0.85)  # share of the picture's side in a window
     full_share: float = 0.1  # this last share of the steps sees nearly whole pictures, at the picture's own size
     whiten: float = 0.25  # how far the targets' principal components are evened out, see ``components``
-    colour: float = 0.25  # largest change of brightness, contrast and saturation
+    color: float = 0.25  # largest change of brightness, contrast and saturation
     seed: int = 0
 
 
@@ -66,7 +66,7 @@ def train(
     """Train ``student`` in place.
 
     Args:
-        checkpoint: file to keep weights, optimiser and losses in, every ``every`` steps; whole or not at all.
+        checkpoint: file to keep weights, optimizer and losses in, every ``every`` steps; whole or not at all.
         resume: go on from ``checkpoint``. A step's random numbers depend on the seed and the step alone, so the result
             is that of a run that was never stopped. ``steps`` may be changed while the learning rate is constant.
         stop: end after this step, as an interruption would (the checkpoint is written).
@@ -117,7 +117,7 @@ def train(
 
 
 @torch.no_grad()
-def centred(
+def centered(
     student: ViT,
     images: Tensor,  # uint8 [n, 3, S, S]
 ) -> ViT:
@@ -148,7 +148,7 @@ def _continues(made: dict, wanted: dict, step: int) -> bool:
 
 
 def _windows(images, targets, recipe, step, patch) -> tuple[Tensor, Tensor]:
-    """A batch of windows, mirrored and recoloured, and what the teacher said there."""
+    """A batch of windows, mirrored and recolored, and what the teacher said there."""
     dice = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
     whole = step >= recipe.steps * (1 - recipe.full_share)
     side, (low, high) = (images.shape[-1], (0.85, 1.0)) if whole else (recipe.window, recipe.zoom)
@@ -169,7 +169,7 @@ def _windows(images, targets, recipe, step, patch) -> tuple[Tensor, Tensor]:
         return F.grid_sample(maps[chosen].float(), grid, padding_mode="border", align_corners=False)
 
     seen = cut(images, side) / 255
-    change = 1 + recipe.colour * (draw(3, 1, 1, 1) * 2 - 1)
+    change = 1 + recipe.color * (draw(3, 1, 1, 1) * 2 - 1)
     seen = seen * change[:, 0]
     seen = (seen - (middle := seen.mean((1, 2, 3), keepdim=True))) * change[:, 1] + middle
     seen = (seen - (grey := seen.mean(1, keepdim=True))) * change[:, 2] + grey
@@ -231,7 +231,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{len(images)} pictures and targets are there after {time.monotonic() - begin:.0f} s")
     losses = train(student, images, wanted, recipe, a.cache / "checkpoint.pt", a.every, a.resume)
     save_vit(
-        centred(student, images[:: len(images) // 100 + 1]),
+        centered(student, images[:: len(images) // 100 + 1]),
         a.out,
         made_by="tools.pretrain",
         recipe=json.dumps(asdict(recipe)),

@@ -8,7 +8,7 @@ from bench.finer import features_finer
 
 
 def patch_means(images, size=4):
-    """Stands for a network: the mean colour of each patch."""
+    """Stands for a network: the mean color of each patch."""
     return torch.nn.functional.avg_pool2d(images, size)
 
 

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from fit3d_lite import load_vit, save_vit
 from fit3d_lite.backbones.checkpoints import TINY
 from tools import pretrain_cache
-from tools.pretrain import Recipe, _windows, centred, main, train
+from tools.pretrain import Recipe, _windows, centered, main, train
 from tools.pretrain_cache import FIRST_SEED, components, cut_photos, make_targets, read_all, render_rooms
 
 SMALL = Recipe(steps=24, batch=4, lr=1e-3, warmup=4, window=32)
@@ -74,9 +74,9 @@ def test_what_cannot_be_trained_on_is_refused(data, untrained, tmp_path):
 
 def test_a_window_of_the_picture_and_of_the_targets_show_the_same_place():
     smooth = F.interpolate(torch.rand(5, 3, 4, 4) * 255, (64, 64), mode="bicubic").clamp(0, 255).byte()
-    targets = F.avg_pool2d(smooth.float() / 255, 8)  # a teacher that sees the mean colour of each patch
+    targets = F.avg_pool2d(smooth.float() / 255, 8)  # a teacher that sees the mean color of each patch
     for step in (0, 1, 22, 23):  # the last steps see nearly whole pictures
-        seen, wanted = _windows(smooth, targets, dataclasses.replace(SMALL, colour=0.0), step, 8)
+        seen, wanted = _windows(smooth, targets, dataclasses.replace(SMALL, color=0.0), step, 8)
         assert seen.shape[-1] == (32 if step < 20 else 64)
         error = (F.avg_pool2d(seen, 8) - wanted)[:, :, 1:-1, 1:-1].abs().mean()
         # Blurring to patches first and cutting then is not quite cutting first; mirrored windows would differ by 0.2.
@@ -97,13 +97,13 @@ def test_components_agree_with_a_dense_singular_value_decomposition():
         components(x, 11)
 
 
-def test_centring_removes_the_mean_and_nothing_else(data, untrained):
+def test_centering_removes_the_mean_and_nothing_else(data, untrained):
     images = data[0]
     student = copy.deepcopy(untrained)
     with torch.no_grad():
         student.model.norm.bias += 3.0
         before = student(images.float() / 255)
-        after = centred(student, images)(images.float() / 255)
+        after = centered(student, images)(images.float() / 255)
     assert before.mean() > 2.5
     assert_close(after.mean((0, 2, 3)), torch.zeros(192), atol=1e-4, rtol=0)
     assert_close(after - after.mean((0, 2, 3), True), before - before.mean((0, 2, 3), True), atol=1e-4, rtol=0)
@@ -190,7 +190,7 @@ def test_without_a_teacher_one_sentence_says_what_to_do_before_any_work(tmp_path
     assert not (tmp_path / "cache").exists()
 
 
-def test_the_embedded_weights_are_small_centred_and_not_the_untrained_ones(untrained):
+def test_the_embedded_weights_are_small_centered_and_not_the_untrained_ones(untrained):
     from fit3d_lite.base.machine import asset
 
     assert asset("vit_tiny.safetensors").stat().st_size < 6_000_000
