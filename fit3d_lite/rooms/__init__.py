@@ -1,10 +1,10 @@
 """Procedural rooms, the embedded data set: a seed gives a furnished room, its photos, depths and labels, the same bits on
 every machine.
 
-Read make.py first, then how a room is put together: plan.py (what is known about one), build.py, walls.py, furniture.py,
-things.py, all with the tools of builder.py; and how it is seen: raycast.py, patterns.py, light.py.
+Read make.py first. How a room is put together: builder.py (the tools), plan.py (what is known about one), walls.py,
+furniture.py, things.py, build.py (all of it in order). How it is seen: shapes.py, raycast.py, patterns.py, light.py, photo.py.
 
-Letters: N primitives, T tiles of R rays, P pairs of a tile and a primitive, V views, H W pixels.
+Letters: N primitives, T tiles of R rays, P points or pairs, V views, H W pixels.
 """
 
 from .make import CLASSES, SEEDS, room

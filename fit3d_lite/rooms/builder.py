@@ -1,8 +1,11 @@
-"""The tools furniture is built with: dice that fall the same everywhere, a frame to build in, colours that go together."""
+"""What furniture is built with: random numbers that are the same everywhere, a frame to build in, colors that go together."""
 
 from __future__ import annotations
 
+from collections import namedtuple
 from contextlib import contextmanager
+from dataclasses import fields
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +18,11 @@ CLASSES = (
     "picture", "rug", "vessel",
 )  # fmt: skip
 
+Primitive = namedtuple("Primitive", [column.name for column in fields(Primitives)])  # one row of the columns
+WHOLE = ("kind", "casts", "label", "texture")  # columns of integers and truth values; the others are float32
 
-class Dice:
+
+class Rng:
     """Uniform draws from PCG64's raw 64-bit stream: the same numbers in every version of NumPy."""
 
     def __init__(self, *key: int) -> None:
@@ -45,11 +51,24 @@ def shade(color, factor: float) -> tuple[float, ...]:
     return tuple(min(1.0, c * factor) for c in color)
 
 
+class Look(NamedTuple):
+    """What a surface looks like: a pattern of patterns.py in two colors of linear RGB, repeated every ``scale`` metres."""
+
+    pattern: str
+    a: tuple[float, ...]
+    b: tuple[float, ...]
+    scale: float
+
+
+def plain(color: tuple[float, ...]) -> Look:
+    return Look("plain", color, color, 1.0)
+
+
 class Kit:
     """Collects primitives while furniture functions call `box`, `ball`, `cone` in their own frame."""
 
-    def __init__(self, dice: Dice) -> None:
-        self.dice, self.rows, self.lamps = dice, [], []
+    def __init__(self, rng: Rng) -> None:
+        self.rng, self.made, self.lamps = rng, [], []
         self.x, self.y, self.z, self.cos, self.sin = 0.0, 0.0, 0.0, 1.0, 0.0
 
     @contextmanager
@@ -57,23 +76,27 @@ class Kit:
         """Work in a frame at (x, y, z) of the present one, turned by the angle with cosine and sine `turn`."""
         saved = self.x, self.y, self.z, self.cos, self.sin
         self.x, self.y, self.z = self.world(x, y, z)
-        self.cos, self.sin = self.cos * turn[0] - self.sin * turn[1], self.sin * turn[0] + self.cos * turn[1]
+        self.cos, self.sin = self.turned(turn)
         yield
         self.x, self.y, self.z, self.cos, self.sin = saved
 
     def world(self, x: float, y: float, z: float) -> tuple[float, float, float]:
         return self.x + x * self.cos - y * self.sin, self.y + x * self.sin + y * self.cos, self.z + z
 
+    def turned(self, turn: tuple[float, float]) -> tuple[float, float]:
+        """Cosine and sine of the present frame's angle plus another one."""
+        return self.cos * turn[0] - self.sin * turn[1], self.sin * turn[0] + self.cos * turn[1]
+
     def lamp(self, x: float, y: float, z: float, power: float) -> None:
         """A warm point light."""
         self.lamps.append((*self.world(x, y, z), power))
 
     def add(self, kind, center, size, label, look, *, turn=(1.0, 0.0), taper=1.0, casts=True, glow=0.0) -> None:
-        texture, color_a, color_b, scale = look
-        cos, sin = self.cos * turn[0] - self.sin * turn[1], self.sin * turn[0] + self.cos * turn[1]
-        self.rows.append((
-            kind, self.world(*center), [max(s, 1e-3) / 2 for s in size], (cos, sin), taper, casts, CLASSES.index(label),
-            ID[texture], color_a, color_b, scale, (self.dice.uniform(0, 8), self.dice.uniform(0, 8)), glow,
+        """A primitive of a class of CLASSES at ``center`` of the present frame, ``size`` metres along its own axes."""
+        self.made.append(Primitive(
+            kind=kind, center=self.world(*center), half=[max(s, 1e-3) / 2 for s in size], yaw=self.turned(turn),
+            taper=taper, casts=casts, label=CLASSES.index(label), texture=ID[look.pattern], color_a=look.a,
+            color_b=look.b, scale=look.scale, offset=(self.rng.uniform(0, 8), self.rng.uniform(0, 8)), glow=glow,
         ))  # fmt: skip
 
     def box(self, center, size, label, look, **more) -> None:
@@ -86,22 +109,19 @@ class Kit:
         self.add(CONE, center, size, label, look, **more)
 
     def primitives(self) -> Primitives:
-        kind, center, half, yaw, taper, casts, label, texture, a, b, scale, offset, glow = zip(*self.rows)
-        real = [torch.tensor(column, dtype=torch.float32) for column in (center, half, yaw, taper)]
-        paint = [torch.tensor(column, dtype=torch.float32) for column in (a, b, scale, offset, glow)]
-        return Primitives(
-            torch.tensor(kind), *real, torch.tensor(casts), torch.tensor(label), torch.tensor(texture), *paint
-        )
+        columns = Primitive(*zip(*self.made))._asdict()
+        kinds = {name: None if name in WHOLE else torch.float32 for name in columns}
+        return Primitives(**{name: torch.tensor(column, dtype=kinds[name]) for name, column in columns.items()})
 
 
-def turned(dice: Dice, most: float = 0.3) -> tuple[float, float]:
-    """Cosine and sine of a small angle from its half tangent: no library's rounding of cos and sin enters."""
-    t = dice.uniform(-most, most) / 2
+def random_turn(rng: Rng, most: float = 0.3) -> tuple[float, float]:
+    """Cosine and sine of an angle from its half tangent: no library's rounding of cos and sin enters."""
+    t = rng.uniform(-most, most) / 2
     return (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
 
 
 class Style:
-    """The colours and materials one room shares."""
+    """The colors and materials one room shares."""
 
     PALETTES = (  # wall, accent 1, accent 2, accent 3
         ("e9e4d8", "b5533c", "3f6c73", "d9a441"), ("dfe6e3", "2f5d62", "c97b5a", "e6c79c"),
@@ -113,29 +133,29 @@ class Style:
     WOODS = (("c79a63", "a87743"), ("8a5a34", "643c20"), ("dcc196", "c4a06e"), ("b4814e", "8c5a30"), ("5c4230", "402b1d"),
              ("ece7dd", "dcd5c7"))  # fmt: skip
 
-    def __init__(self, dice: Dice) -> None:
-        wall, *accents = (rgb(c) for c in dice.pick(self.PALETTES))
-        self.wall, self.accents, self.dice = shade(wall, dice.uniform(0.8, 1.05)), accents, dice
-        self.woods = [tuple(rgb(c) for c in dice.pick(self.WOODS)) for _ in range(2)]
+    def __init__(self, rng: Rng) -> None:
+        wall, *accents = (rgb(c) for c in rng.pick(self.PALETTES))
+        self.wall, self.accents, self.rng = shade(wall, rng.uniform(0.8, 1.05)), accents, rng
+        self.woods = [tuple(rgb(c) for c in rng.pick(self.WOODS)) for _ in range(2)]
         self.white = rgb("eeebe4")
-        self.metal = rgb(dice.pick(("3a3a3c", "8c8a86", "b08d57", "1f2224")))
+        self.metal = rgb(rng.pick(("3a3a3c", "8c8a86", "b08d57", "1f2224")))
 
-    def wood(self, which: int = 0):
-        return ("wood", *self.woods[which], 0.22)
+    def wood(self, which: int = 0) -> Look:
+        return Look("wood", *self.woods[which], 0.22)
 
-    def accent(self):
-        return shade(self.dice.pick(self.accents), self.dice.uniform(0.75, 1.25))
+    def accent(self) -> tuple[float, ...]:
+        return shade(self.rng.pick(self.accents), self.rng.uniform(0.75, 1.25))
 
-    def cloth(self, base=None):
-        """A textile: mostly plain weave, else a pattern of the accent and a pale colour."""
-        dice = self.dice
-        base = base or self.accent()
-        pale = rgb(dice.pick(("f2ead9", "e6dccb", "d9d4cb", "f5f2ec")))
-        if dice.chance(0.4):
-            return ("fabric", base, shade(base, 0.7), 0.012)
-        kind = dice.pick(("stripes", "checks", "dots", "zigzag", "diamonds"))
-        return (kind, base, pale, dice.uniform(0.05, 0.14))
+    def cloth(self) -> Look:
+        """A textile: mostly plain weave, else a pattern of the accent and a pale color."""
+        rng = self.rng
+        base = self.accent()
+        pale = rgb(rng.pick(("f2ead9", "e6dccb", "d9d4cb", "f5f2ec")))
+        if rng.chance(0.4):
+            return Look("fabric", base, shade(base, 0.7), 0.012)
+        pattern = rng.pick(("stripes", "checks", "dots", "zigzag", "diamonds"))
+        return Look(pattern, base, pale, rng.uniform(0.05, 0.14))
 
-    def plain_cloth(self):
-        base = self.accent() if self.dice.chance(0.6) else rgb(self.dice.pick(("8d8a85", "c9bfae", "6b6f76", "a89f91")))
-        return ("fabric", base, shade(base, 0.72), 0.014)
+    def plain_cloth(self) -> Look:
+        base = self.accent() if self.rng.chance(0.6) else rgb(self.rng.pick(("8d8a85", "c9bfae", "6b6f76", "a89f91")))
+        return Look("fabric", base, shade(base, 0.72), 0.014)

@@ -30,7 +30,7 @@ class Lights:
     sun_power: float
     sky_power: float
     lamps: list[tuple[float, float, float, float]]  # x, y, z, power
-    bounce: tuple[float, float, float]  # colour of light reflected by the floor
+    bounce: tuple[float, float, float]  # color of light reflected by the floor
     exposure: float = 1.0
 
 
@@ -76,7 +76,7 @@ class Shadows:
         self.traced: list[Tensor] = []
 
     def soft(self, target: Tensor, needed: Tensor) -> None:
-        """Every other pixel, in a chequerboard that changes its colour from light to light."""
+        """Every other pixel, in a chequerboard that changes its color from light to light."""
         chosen = self.half[len(self.seen) % 2]
         seen, traced = torch.ones_like(target[..., 0]), torch.zeros_like(target[..., 0])
         hit = blocked(self.prims, self.origin[:, chosen], target[:, chosen], needed[:, chosen])

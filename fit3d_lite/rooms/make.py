@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ..scenes.camera import Camera
 from ..scenes.scene import Scene
-from .builder import CLASSES, Dice
+from .build import build
+from .builder import CLASSES, Rng
 from .photo import shoot
 from .plan import Plan
 from .raycast import nearest
@@ -69,7 +70,7 @@ def room(
     # A ray takes hundreds of small operations: whole views side by side beat threads inside each operation.
     torch.set_num_threads(1)
     try:
-        plan = Plan(seed)
+        plan = build(seed)
         cameras, eyes = place_cameras(plan, split, views, height, width)
         prims, eyes = plan.prims.to(device), eyes.to(device)
         workers = threads if device.type == "cpu" else 1
@@ -91,12 +92,12 @@ def room(
 
 def place_cameras(plan: Plan, split: str, views: int, height: int, width: int) -> tuple[list[Camera], Tensor]:
     """Cameras and their eyes [V, 3]: people standing on free floor, looking at furniture."""
-    dice = [Dice(plan.seed, 23 + SPLITS.index(split), i) for i in range(views)]
+    rngs = [Rng(plan.seed, 23 + SPLITS.index(split), i) for i in range(views)]
     best: list[tuple[float, tuple]] = [(-1.0, ())] * views
     waiting = list(range(views))
     for _ in range(6):  # two tries a round; a camera that has found a good place is not asked again
-        tries = [(i, _look(plan, dice[i])) for i in waiting for _ in range(2)]
-        for (i, pose), score in zip(tries, _judge(plan, [pose for _, pose in tries])):
+        tries = [(i, _aim(plan, rngs[i])) for i in waiting for _ in range(2)]
+        for (i, pose), score in zip(tries, _score(plan, [pose for _, pose in tries])):
             if score > best[i][0] and best[i][0] < GOOD:
                 best[i] = score, pose
         waiting = [i for i in waiting if best[i][0] < GOOD]
@@ -107,8 +108,8 @@ def place_cameras(plan: Plan, split: str, views: int, height: int, width: int) -
     return cameras, torch.tensor([eye for eye, _, _ in poses], dtype=torch.float32)
 
 
-def _judge(plan: Plan, poses: list[tuple]) -> list[float]:
-    """How well cameras see, from 8 x 8 rays each: nothing close, a free centre, some depth. At most GOOD."""
+def _score(plan: Plan, poses: list[tuple]) -> list[float]:
+    """How well cameras see, from 8 x 8 rays each: nothing close, a free center, some depth. At most GOOD."""
     probes = [Camera.look_at(eye, target, fov_x=fov, width=8, height=8) for eye, target, fov in poses]
     # Four tiles of 4 x 4 rays a view: smaller tiles meet fewer primitives.
     rays = torch.stack([p.rays()[1] for p in probes]).reshape(-1, 2, 4, 2, 4, 3).transpose(2, 3).reshape(-1, 16, 3)
@@ -120,22 +121,22 @@ def _judge(plan: Plan, poses: list[tuple]) -> list[float]:
     return (least.clamp(max=0.45) * 4.0 + center.clamp(max=1.2) + middle.clamp(max=1.6)).tolist()
 
 
-def _look(plan: Plan, dice: Dice) -> tuple[tuple, tuple, float]:
+def _aim(plan: Plan, rng: Rng) -> tuple[tuple, tuple, float]:
     """Eye, target and field of view: from free floor towards a piece of furniture."""
-    eye = tuple(float(np.float32(c)) for c in _stand(plan, dice))
-    x, y, z = dice.pick(plan.focus)
-    mix = dice.uniform(0.0, 0.35)  # between the thing and the middle of the room
+    eye = tuple(float(np.float32(c)) for c in _stand(plan, rng))
+    x, y, z = rng.pick(plan.focus)
+    mix = rng.uniform(0.0, 0.35)  # between the thing and the middle of the room
     x, y = x + mix * (plan.length / 2 - x), y + mix * (plan.width / 2 - y)
-    return eye, (x, y, z + dice.uniform(-0.25, 0.35)), dice.uniform(65.0, 75.0)
+    return eye, (x, y, z + rng.uniform(-0.25, 0.35)), rng.uniform(65.0, 75.0)
 
 
-def _stand(plan: Plan, dice: Dice) -> tuple[float, float, float]:
+def _stand(plan: Plan, rng: Rng) -> tuple[float, float, float]:
     best, most = None, -1.0
     for _ in range(60):
-        x, y = dice.uniform(0.45, plan.length - 0.45), dice.uniform(0.45, plan.width - 0.45)
+        x, y = rng.uniform(0.45, plan.length - 0.45), rng.uniform(0.45, plan.width - 0.45)
         gap = min(max(a - x, x - c, b - y, y - d) for a, b, c, d in plan.taken)
         if gap > most:
             best, most = (x, y), gap
         if gap > 0.3:
             break
-    return best[0], best[1], dice.uniform(0.95, 1.85)
+    return best[0], best[1], rng.uniform(0.95, 1.85)

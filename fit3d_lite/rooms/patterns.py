@@ -1,6 +1,6 @@
 """Procedural surface patterns, in the local coordinates of the thing they cover.
 
-A pattern turns metric surface coordinates (u, v) and two colours into a colour. Randomness comes from one table of
+A pattern turns metric surface coordinates (u, v) and two colors into a color. Randomness comes from one table of
 value noise, read with bilinear interpolation: a table has the same bits everywhere, a hash of floats does not.
 """
 
@@ -164,7 +164,7 @@ def _rug(u, v, a, b, s, w, q):
 
 
 def _painting(u, v, a, b, s, w, q):
-    # A landscape in two colours: sky, sun, three ranges of hills; or, for a small scale, an abstract of blocks.
+    # A landscape in two colors: sky, sun, three ranges of hills; or, for a small scale, an abstract of blocks.
     x, y = torch.where(q[:, 0].abs() > 0.999, q[:, 1], q[:, 0]), q[:, 2]
     sky = _mix(b * 0.6 + 0.35, a * 0.35 + 0.45, (0.5 * y + 0.5).clamp(0, 1))
     px, py = x - 0.35, y - 0.45
@@ -222,7 +222,7 @@ def paint(
     normal: Tensor,  # [P, 3] local
     footprint: Tensor,  # [P] metres covered by one pixel; patterns fade to their mean below it
 ) -> Tensor:  # [P, 3] linear RGB
-    """The colour of each hit point."""
+    """The color of each hit point."""
     x, y, z = local.unbind(-1)
     nx, ny, nz = normal.abs().unbind(-1)
     up = (nz >= nx) & (nz >= ny)

@@ -16,13 +16,13 @@ PAIRS = 1000  # (tile, primitive) pairs tested at once: small enough for the cac
 
 
 def _around(points: Tensor) -> tuple[Tensor, Tensor]:
-    """Centre and half extents [T, 3] of the upright box around the points [T, R, 3] of each tile."""
+    """Center and half extents [T, 3] of the upright box around the points [T, R, 3] of each tile."""
     low, high = points.amin(1), points.amax(1)
     return (low + high) * 0.5, (high - low) * 0.5 + 1e-3
 
 
 def _meets(center: Tensor, half: Tensor, start: tuple[Tensor, Tensor], end: tuple[Tensor, Tensor]) -> Tensor:
-    """Can a tile of rays from box `start` to box `end` (centre, half extents) meet the upright box at `center`? -> bool
+    """Can a tile of rays from box `start` to box `end` (center, half extents) meet the upright box at `center`? -> bool
 
     At parameter s every ray of the tile lies within half extents e(s) = e0 + s (e1 - e0) of c(s) = c0 + s (c1 - c0), so
     |c(s) - p| <= half + e(s) must hold along x, y and z for one s in 0..1: six linear inequalities a s <= b. A box can

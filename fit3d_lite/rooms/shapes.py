@@ -33,10 +33,10 @@ class Primitives:
     label: Tensor  # [N] int64
     texture: Tensor  # [N] int64
     color_a: Tensor  # [N, 3] linear RGB
-    color_b: Tensor  # [N, 3] linear RGB, the texture's second colour
+    color_b: Tensor  # [N, 3] linear RGB, the texture's second color
     scale: Tensor  # [N] size of the texture's repeat, metres
     offset: Tensor  # [N, 2] where the texture starts
-    glow: Tensor  # [N] emitted light, as a multiple of the surface colour
+    glow: Tensor  # [N] emitted light, as a multiple of the surface color
 
     @cached_property
     def inverse(self) -> tuple[Tensor, ...]:
@@ -80,7 +80,7 @@ def hit_ball(o, d) -> tuple[Tensor, Tensor]:
     """Entry and exit parameter of the unit sphere."""
     a = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
     b = o[0] * d[0] + o[1] * d[1] + o[2] * d[2]
-    # The distance of the line from the centre, taken at its nearest point, loses no digits when the eye is far away.
+    # The distance of the line from the center, taken at its nearest point, loses no digits when the eye is far away.
     t = -b / a
     x, y, z = o[0] + t * d[0], o[1] + t * d[1], o[2] + t * d[2]
     room = 1.0 - (x * x + y * y + z * z)

@@ -107,7 +107,7 @@ def test_cropping_takes_the_window_inside_the_border_and_the_camera_follows(mat)
     assert torch.allclose(inside.camera.unproject(inside.depth), points, atol=1e-5)
 
 
-def test_the_camera_is_matlabs_with_pixel_centres_half_a_pixel_earlier(mat):
+def test_the_camera_is_matlabs_with_pixel_centers_half_a_pixel_earlier(mat):
     example = captures.nyu(mat, "all", crop=None)[0]
     row, column = 100, 200
     x = (column + 1 - 325.58244941119034) * example.depth[row, column] / 518.85790117450188  # the toolbox counts from 1

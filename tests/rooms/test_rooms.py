@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from fit3d_lite.rooms import CLASSES, raycast, room
+from fit3d_lite.rooms.build import build
 from fit3d_lite.rooms.make import place_cameras
-from fit3d_lite.rooms.plan import Plan
 from fit3d_lite.rooms.raycast import blocked, nearest
 from fit3d_lite.rooms.shapes import BALL, BOX, CONE, FAR, Primitives, surface
 
@@ -162,15 +162,15 @@ def test_seeds_give_different_rooms_and_holdout_other_cameras_in_the_same_room()
     eyes, held = (torch.stack([c.center for c in s.cameras]) for s in (train, holdout))
     assert float(torch.cdist(eyes, held).min()) > 1e-3
     assert not torch.equal(train.images, other.images)
-    a, b = Plan(4), Plan(5)
+    a, b = build(4), build(5)
     assert a.prims.kind.shape != b.prims.kind.shape or not torch.equal(a.prims.center, b.prims.center)
-    assert torch.equal(a.prims.center, Plan(4).prims.center)
+    assert torch.equal(a.prims.center, build(4).prims.center)
 
 
 @pytest.mark.parametrize("seeds", [range(0, 10), range(10, 20), range(20, 30)])
 def test_cameras_stand_like_people_in_free_space(seeds):
     for seed in seeds:
-        plan = Plan(seed)
+        plan = build(seed)
         for split, count in (("train", 6), ("holdout", 2)):
             cameras, eyes = place_cameras(plan, split, count, 17, 17)
             rays = torch.stack([camera.rays()[1].reshape(-1, 3) for camera in cameras])
@@ -187,7 +187,7 @@ def test_cameras_stand_like_people_in_free_space(seeds):
 
 def test_furniture_stands_inside_the_room_and_apart():
     for seed in range(30):
-        plan = Plan(seed)
+        plan = build(seed)
         low = (plan.prims.center - plan.prims.reach)[plan.prims.casts]
         high = (plan.prims.center + plan.prims.reach)[plan.prims.casts]
         assert float(low.min()) > -0.12, seed  # nothing sticks out of a wall; frames may be let in
@@ -204,7 +204,7 @@ def test_furniture_stands_inside_the_room_and_apart():
 def test_every_class_is_common_enough_to_be_measured():
     count = torch.zeros(len(CLASSES))
     for seed in range(20):
-        plan = Plan(seed)
+        plan = build(seed)
         cameras, eyes = place_cameras(plan, "train", 4, 24, 24)
         rays = torch.stack([camera.rays()[1].reshape(-1, 3) for camera in cameras])
         count += torch.bincount(plan.prims.label[nearest(plan.prims, eyes, rays)[1]].flatten(), minlength=len(CLASSES))

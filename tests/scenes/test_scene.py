@@ -36,7 +36,7 @@ def test_look_at_puts_the_target_in_the_middle_and_up_on_top():
     assert camera.fov_x == pytest.approx(60, abs=1e-4)
 
 
-def test_pixel_centres_are_at_one_half():
+def test_pixel_centers_are_at_one_half():
     K = torch.tensor([[10.0, 0, 4], [0, 10, 3], [0, 0, 1]])
     camera = Camera(K, torch.eye(4), 8, 6)
     point = camera.unproject(torch.full((6, 8), 2.0))[1, 5]
