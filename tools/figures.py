@@ -156,7 +156,7 @@ def hero_06() -> Tensor:
 
 def hero_07() -> Tensor:
     """A point of one photo, and how similar each patch of another photo is to it, by the original and the 3D-aware ViT."""
-    from fit3d_lite.correspondence.click import show_match
+    from fit3d_lite.correspondence import show_match
 
     room = f3d.room(3, 12, 192)
     models = {"original": f3d.load_vit("tiny"), "3D-aware": f3d.load_vit("tiny", "fit3d")}
