@@ -122,7 +122,9 @@ def write_index(out: Path, notebooks: Path) -> None:
 def write_measured(out: Path) -> None:
     """measured.html: bench/README.md, and beneath it every table that it links to."""
     bench = ROOT / "bench"
-    texts = [re.sub(r"\]\(results/(\w+)\.md\)", r"](#\1)", (bench / "README.md").read_text(encoding="utf-8"))]
+    up = Path(os.path.relpath(ROOT, out)).as_posix()
+    text = (bench / "README.md").read_text(encoding="utf-8").replace("](../", f"]({up}/")
+    texts = [re.sub(r"\]\(results/(\w+)\.md\)", r"](#\1)", text)]
     for path in sorted((bench / "results").glob("*.md")):
         text = re.sub(r"^(#+) ", r"#\1 ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)  # one title a page
         texts.append(f'<a id="{path.stem}"></a>\n\n{text}')
