@@ -7,6 +7,7 @@ probably made for, instead of leaving some layers at random.
 import argparse
 import collections
 import functools
+import json
 import pickle
 from pathlib import Path
 
@@ -17,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from ..base import whole
+from ..base.machine import asset
+from . import compact
 
 # The six models of FiT3D (paper, section 4; hubconf.py of github.com/ywyue/FiT3D) and their timm names.
 NAMES = {
@@ -38,13 +41,16 @@ TINY = dict(
     global_pool="token",
     dynamic_img_size=True,
 )
+# Architecture of the embedded small ViT: a timm name, and what differs from it.
+SMALL = {"timm": NAMES["dinov2_small"], "depth": 8}
 
 
 def read_weights(path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a state dict and its metadata.
 
-    Knows ``.safetensors``; a bare state dict saved by torch, as FiT3D publishes; and a training checkpoint
-    ``{"model": …, "optimizer": …, "args": …}``, as FiT3D's training writes (finetune.py).
+    Knows ``.safetensors``, int8 and differences to an embedded network included (compact.py); a bare state dict saved
+    by torch, as FiT3D publishes; and a training checkpoint ``{"model": …, "optimizer": …, "args": …}``, as FiT3D's
+    training writes (finetune.py).
 
     Raises:
         FileNotFoundError. ValueError: truncated, not a checkpoint, or without tensors.
@@ -56,9 +62,14 @@ def read_weights(path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if path.suffix == ".safetensors":
         try:
             with safetensors.safe_open(path, "pt") as file:
-                return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+                state = {key: file.get_tensor(key) for key in file.keys()}
+                metadata = file.metadata() or {}
         except safetensors.SafetensorError as error:
             raise ValueError(f"{broken} ({error}).") from error
+        state = compact.from_int8(state)
+        if "base" in metadata:
+            state = compact.added(read_weights(asset(json.loads(metadata["base"])))[0], state)
+        return state, metadata
     # FiT3D's training puts its command line (a Namespace) and its schedule (a Counter) beside the weights. Both are
     # plain containers; nothing else that could run code is let in.
     plain = [argparse.Namespace, collections.Counter]
@@ -87,7 +98,7 @@ def load_strictly(model: nn.Module, state: dict[str, Tensor], name: str, source)
     wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     state = {key: tensor for key, tensor in state.items() if key in wanted or not key.startswith("head.")}
     if differences := _differences(wanted, state):
-        fitting = [other for other in (*NAMES, "tiny") if other != name and not _differences(_shapes(other), state)]
+        fitting = [other for other in (*NAMES, "small", "tiny") if other != name and not _differences(_shapes(other), state)]
         remedy = f"It fits {' and '.join(fitting)}: use that name." if fitting else "It fits none of our models."
         more = f", and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise ValueError(f"{source} does not fit {name}: {'; '.join(differences[:3])}{more}. {remedy}")
@@ -102,12 +113,14 @@ def save_vit(vit, path, dtype=torch.float16, **notes) -> Path:
     Args:
         vit: a ``ViT``.
         path: ends in ``.safetensors``; appears only when whole.
-        dtype: of the stored tensors; torch.float16 halves the file, torch.float32 keeps every bit.
+        dtype: of the stored tensors; torch.float16 halves the file, torch.float32 keeps every bit, torch.int8 quarters
+            it (matrices as int8 with a scale for each output channel, everything else as fp16).
         notes: more metadata that JSON can hold, e.g. how the weights were made.
     """
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"{path} must end in .safetensors; save_checkpoint writes .pth")
-    state = {key: tensor.detach().to("cpu", dtype) for key, tensor in vit.model.state_dict().items()}
+    state = {key: tensor.detach().cpu() for key, tensor in vit.model.state_dict().items()}
+    state = compact.to_int8(state) if dtype == torch.int8 else {key: tensor.to(dtype) for key, tensor in state.items()}
     return whole.save(path, "vit", {"config": vit.config} | notes, state)
 
 
@@ -143,7 +156,10 @@ def _shapes(name) -> dict[str, tuple]:
     if name == "tiny":
         model = without_weights(lambda: timm.models.VisionTransformer(**TINY))
     else:
-        model = without_weights(lambda: timm.create_model(NAMES[name], num_classes=0, dynamic_img_size=True))
+        timm_name, options = (NAMES[name], {}) if name in NAMES else (SMALL["timm"], {"depth": SMALL["depth"]})
+        model = without_weights(
+            lambda: timm.create_model(timm_name, num_classes=0, dynamic_img_size=True, **options)
+        )
     return {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
 
 

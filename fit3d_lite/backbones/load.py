@@ -1,4 +1,4 @@
-"""From a name and a kind of weights to a timm model: the six of FiT3D, the embedded tiny ViT, any other timm ViT.
+"""From a name and a kind of weights to a timm model: the six of FiT3D, the two embedded ViTs, any other timm ViT.
 
 Everything is built through timm's public calls with ``num_classes=0, dynamic_img_size=True``, as FiT3D does
 (hubconf.py), and loaded strictly, so that timm 1.0.20 and the newest give the same features.
@@ -17,10 +17,11 @@ from ..base import download
 from ..base.machine import asset, cache_folder
 from . import checkpoints
 from .adapters import add_adapter
-from .checkpoints import NAMES, TINY
+from .checkpoints import NAMES, SMALL, TINY
 
 PUBLISHED = "yuanwenyue/FiT3D"  # on huggingface.co: <name>_finetuned.pth
 TINY_FILES = {"original": "vit_tiny.safetensors", "fit3d": "vit_tiny_fit3d.safetensors"}
+SMALL_FILES = {"original": "vit_small.safetensors", "fit3d": "vit_small_fit3d.safetensors"}
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 KINDS = ("original", "fit3d", "random")
 
@@ -31,23 +32,25 @@ def build(name: str, weights="original", cache=None, seed: int = 0) -> tuple[nn.
         raise ValueError(f'weights must be "original", "fit3d", "random" or the path of a file, not {weights!r}')
     if name == "tiny":
         return _tiny(weights, seed)
-    timm_name = NAMES.get(name, name)
+    options = {"depth": SMALL["depth"]} if name == "small" else {}
+    timm_name = SMALL["timm"] if name == "small" else NAMES.get(name, name)
     if not timm.is_model(timm_name):
         close = timm.list_models(f"*{timm_name.split('.')[0]}*")[:3]
         hint = f" Did you mean {', '.join(close)}?" if close else ""
         raise ValueError(
-            f'there is no model {name!r}; use "tiny", {", ".join(NAMES)}, or the name of a timm ViT.{hint}'
+            f'there is no model {name!r}; use "small", "tiny", {", ".join(NAMES)}, or the name of a timm ViT.{hint}'
         )
 
     def create():
         try:
-            model = timm.create_model(timm_name, num_classes=0, dynamic_img_size=True)
+            model = timm.create_model(timm_name, num_classes=0, dynamic_img_size=True, **options)
         except TypeError as error:  # no such option: not a ViT
             raise ValueError(f"{timm_name} is not a vision transformer that takes images of any size") from error
         if not hasattr(model, "forward_intermediates") or not hasattr(model, "blocks"):
             raise ValueError(f"{timm_name} is a {type(model).__name__}, not a vision transformer of patches and blocks")
         return model
 
+    config = configuration(timm_name) | options
     if weights == "random":
         model = _seeded(create, seed)
     else:
@@ -57,8 +60,8 @@ def build(name: str, weights="original", cache=None, seed: int = 0) -> tuple[nn.
         model = checkpoints.without_weights(lambda: _adapted(create(), adapter))
         checkpoints.load_strictly(model, state, name, file)
         if adapter:
-            return model, name, configuration(timm_name) | {"adapter": adapter}
-    return model, name, configuration(timm_name)
+            config |= {"adapter": adapter}
+    return model, name, config
 
 
 def configuration(timm_name: str) -> dict:
@@ -106,10 +109,12 @@ def _file(name, timm_name, weights, cache) -> Path:
     """Where the weights lie; those of the hub are downloaded once."""
     if weights not in KINDS:
         return Path(weights)
+    if name == "small":
+        return asset(SMALL_FILES[weights])
     if weights == "fit3d":
         if name not in NAMES:
             raise ValueError(
-                f'FiT3D published no checkpoint for {name!r}, only for {", ".join(NAMES)} (and "tiny" here)'
+                f'FiT3D published no checkpoint for {name!r}, only for {", ".join(NAMES)} (and "small" and "tiny" here)'
             )
         return _from_hub(PUBLISHED, f"{name}_finetuned.pth", cache)
     pretrained = timm.get_pretrained_cfg(timm_name)
@@ -137,6 +142,6 @@ def _from_hub(repository: str, file: str, cache) -> Path:
         reason = (str(first).strip() or type(first).__name__).splitlines()[0]
         raise download.DownloadError(
             f"{file} of {repository} is not here and cannot be downloaded ({reason.rstrip('.')}). Get "
-            f'{hub}/{repository}/resolve/main/{file} elsewhere and give it as weights="…/{file}"; load_vit("tiny") needs '
+            f'{hub}/{repository}/resolve/main/{file} elsewhere and give it as weights="…/{file}"; load_vit("small") needs '
             "no download and works now."
         ) from error

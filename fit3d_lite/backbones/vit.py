@@ -166,10 +166,12 @@ def load_vit(
     """Load a vision transformer, in evaluation mode.
 
     Args:
-        name: "tiny" (comes with this package, needs no network), one of the six of FiT3D (``NAMES``), or the timm name
-            of any other ViT.
-        weights: "original" (pretrained, from timm's hub), "fit3d" (fine-tuned by FiT3D's authors; for "tiny" by this
-            course), "random" (untrained, from ``seed``: the control), or the path of a checkpoint (``read_weights``).
+        name: "small" or "tiny" (come with this package, need no network), one of the six of FiT3D (``NAMES``), or the
+            timm name of any other ViT. "small" is a real ViT-S/14 cut to 8 blocks (assets/README.md), "tiny" was trained
+            on procedural rooms.
+        weights: "original" (pretrained, from timm's hub), "fit3d" (fine-tuned by FiT3D's authors; for "small" and
+            "tiny" by this course), "random" (untrained, from ``seed``: the control), or the path of a checkpoint
+            (``read_weights``).
         device: by default the GPU if there is one.
         dtype: of the weights, by default float32.
         cache: folder of downloaded checkpoints, see ``cache_folder``.

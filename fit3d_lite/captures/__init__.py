@@ -3,6 +3,7 @@
     rgbd(folder)     any capture in the plain layout: images/, depth/, poses.txt, K.txt
     office()         a public capture of an office kitchen, downloaded on demand
     find_office()    where that capture already lies, without touching the network
+    stereo()         a motorcycle photographed twice, with measured depth; comes with scikit-image
     nyu()            NYU Depth v2: 1,449 photos with depth and labels, to probe features with
     ade20k(), voc()  labelled photos from far outside of rooms
 
@@ -14,5 +15,6 @@ from .folders import ade20k, voc
 from .nyu import nyu
 from .office import find_office, office
 from .rgbd import rgbd
+from .stereo import stereo
 
-__all__ = ["ade20k", "find_office", "nyu", "office", "rgbd", "voc"]
+__all__ = ["ade20k", "find_office", "nyu", "office", "rgbd", "stereo", "voc"]

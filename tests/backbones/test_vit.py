@@ -458,7 +458,7 @@ def test_a_classifier_in_the_original_is_left_out(tiny):
 @pytest.mark.parametrize(
     ("name", "weights", "message"),
     [
-        ("dinov2_tiny", "random", "no model 'dinov2_tiny'; use \"tiny\", dinov2_small"),
+        ("dinov2_tiny", "random", "no model 'dinov2_tiny'; use \"small\", \"tiny\", dinov2_small"),
         ("vit_small_patch14_dino", "random", "Did you mean vit_small_patch14_dinov2"),
         ("resnet18", "random", "resnet18 is not a vision transformer"),
         ("tiny", "orginal", "weights must be .* not 'orginal'"),
@@ -549,14 +549,14 @@ def test_without_a_network_one_sentence_says_what_works(hub, monkeypatch, weight
         load_vit("dinov2_small", weights=weights)
     message = str(caught.value)
     assert why in message and f"{url} elsewhere" in message and f'weights="…/{url.split("/")[-1]}"' in message
-    assert 'load_vit("tiny") needs no download and works now' in message and len(message.splitlines()) == 1
+    assert 'load_vit("small") needs no download and works now' in message and len(message.splitlines()) == 1
     assert bool(hub.asked) == ("404" in why)
 
 
 def test_a_server_that_is_not_there_is_one_sentence_too(hub, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client tries several times
-    with pytest.raises(DownloadError, match=r'cannot be downloaded \(.*\)\. Get .* load_vit\("tiny"\) needs no download'):
+    with pytest.raises(DownloadError, match=r'cannot be downloaded \(.*\)\. Get .* load_vit\("small"\) needs no download'):
         load_vit("dinov2_small")
 
 
