@@ -1,0 +1,224 @@
+"""The same questions as bench_finetune.py for the small ViT, a real network: does it help, is it the 3D, which recipe?
+
+    make bench ONLY=finetune_small      # all; hours on one core the first time, everything trained and judged is kept
+    python -m bench.bench_finetune_small evidence search speed   # some of the parts, the others as they were last measured
+
+"lite" is here what the first repetition of the search chose for this network (LITE); the package's recipe of that name is
+still the one that was chosen on the tiny ViT, and becomes this one when the lessons are measured with the small one.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from types import SimpleNamespace
+
+import torch
+
+import fit3d_lite as f3d
+from fit3d_lite.base.whole import replace_when_whole
+from fit3d_lite.probing.seeds import Runs, paired
+
+from .judge import ABOUT, AGREE, PROBE, judge
+from .report import in_fresh_process, table, write
+from .tuned import CACHE, NETWORKS, original, tuned_vit
+
+REPETITIONS = 5
+ROOMS, VIEWS, SIZE, GAUSSIANS = NETWORKS["small"]
+LITE = {"lr": 1e-4, "geometry": 0.05}
+MANY = 24  # rooms of the rows that show what more rooms give
+
+# Row of a table: arguments of tuned_vit; None for the original, "random" for the untrained one.
+EVIDENCE = {
+    "original": None,
+    "untrained": "random",
+    "paper": {"recipe": "paper"},
+    "**lite**": {},
+    "  control: wrong poses": {"control": "shuffled poses"},
+    "  control: own features": {"control": "own features"},
+    "  control: blurred in 2D": {"control": "blurred in 2D"},
+    "  control: depth term alone": {"l1": 0.0},
+    f"**lite, {MANY} rooms**": {"rooms": MANY},
+    f"  control: wrong poses, {MANY} rooms": {"rooms": MANY, "control": "shuffled poses"},
+}
+SEARCH = {
+    "original": None,
+    "**lite**": {},
+    "learning rate 3e-5": {"lr": 3e-5},
+    "learning rate 3e-4": {"lr": 3e-4},
+    "one epoch": {"epochs": 1},
+    "two epochs": {"epochs": 2},
+    "batch 2, two epochs": {"batch": 2, "epochs": 2},
+    "without the depth term": {"geometry": 0.0},
+    "depth term 0.2": {"geometry": 0.2},
+    "without restoring the spread": {"restore_spread": False},
+    "LoRA, rank 8, learning rate 1e-3": {"train": "lora", "lr": 1e-3},
+}
+CONTROLS = [row for row in EVIDENCE if "control" in row and "rooms" not in row]
+NAMED = {"miou": "mIoU", "rmse": "RMSE", "recall": "recall", "margin": "margin"}
+
+
+def fine_tuned(repetition: int, options: dict):
+    changes = options if options.get("recipe") == "paper" else LITE | options
+    return tuned_vit(seed=repetition, network="small", **changes)
+
+
+def judged(row: str, options, repetition: int) -> tuple[SimpleNamespace, SimpleNamespace]:
+    """One repetition of a row, alone and beside the original; kept in the cache by the weights that were judged."""
+    if options == "random":
+        vit = f3d.load_vit("small", "random", device="cpu")
+    else:
+        vit = original("small") if options is None else fine_tuned(repetition, options)
+    found = []
+    for way in ("alone", "beside"):
+        key = CACHE / "judged" / f"{vit.fingerprint()}_{way}_{repetition}_{sum(PROBE.values())}_{AGREE}.json"
+        if not key.is_file():
+
+            def extract(images, own=vit):
+                return own.extract(images, batch=8, quiet=True, cache=CACHE / "features" if own is original("small") else None)
+
+            result = judge(repetition)(extract, (lambda x: extract(x, original("small"))) if way == "beside" else None)
+            with replace_when_whole(key) as partial:
+                partial.write_text(json.dumps(vars(result)))
+        found.append(SimpleNamespace(**json.loads(key.read_text())))
+    print(repetition, row, [round(x.miou, 4) for x in found], flush=True)
+    return tuple(found)
+
+
+def measured(rows: dict) -> dict[str, dict[str, Runs]]:
+    """All repetitions of all rows: first one of each, so that there is something to see early."""
+    found = {row: [] for row in rows}
+    for repetition in range(REPETITIONS):
+        for row, options in rows.items():
+            found[row].append(judged(row, options, repetition))
+    return {row: dict(zip(("alone", "beside"), map(Runs, zip(*pairs)), strict=True)) for row, pairs in found.items()}
+
+
+def cell(runs: Runs, metric: str) -> str:
+    return f"{runs.mean(metric):.3f} ± {runs.spread(metric):.3f}"
+
+
+def gain(runs: Runs, base: Runs, metric: str) -> str:
+    """Mean difference to the base over repetitions, with its spread: rooms and seeds are shared, so it is paired."""
+    off = [a - b for a, b in zip(runs.values(metric), base.values(metric), strict=True)]
+    return f"{statistics.mean(off):+.3f} ± {statistics.stdev(off):.3f}"
+
+
+def evidence() -> str:
+    found = measured(EVIDENCE)
+    base = found["original"]
+    body = []
+    for row, ways in found.items():
+        label = "original; beside: itself (control)" if row == "original" else row
+        alone = [cell(ways["alone"], metric) for metric in (*NAMED, "shuffled")]
+        beside = [cell(ways["beside"], metric) for metric in ("miou", "rmse")]
+        body.append([label, *alone, *beside])
+    header = ["", "mIoU", "RMSE, m", "recall", "margin", "cosine, shuffled", "mIoU beside the original", "RMSE beside"]
+    lite, many = found["**lite**"], found[f"**lite, {MANY} rooms**"]
+    said = [f"\n\nPaired over repetitions (two-sided t, {REPETITIONS} pairs); for RMSE less is better:\n"]
+    for what, runs, other in (
+        ("lite alone − original", lite["alone"], base["alone"]),
+        ("lite beside − original twice", lite["beside"], base["beside"]),
+        (f"lite with {MANY} rooms alone − original", many["alone"], base["alone"]),
+        (f"lite with {MANY} rooms beside − original twice", many["beside"], base["beside"]),
+        ("paper beside − original twice", found["paper"]["beside"], base["beside"]),
+        *((f"lite alone − {row.split(': ')[1]}", lite["alone"], found[row]["alone"]) for row in CONTROLS),
+    ):
+        for metric in NAMED if hasattr(runs[0], "recall") else ("miou", "rmse"):
+            pairs = list(zip(runs.values(metric), other.values(metric), strict=True))
+            better = sum((a < b) if metric == "rmse" else (a > b) for a, b in pairs)
+            said.append(f"- {what}, {NAMED[metric]}: {paired(other, runs, metric)}; better in {better} of {len(pairs)}")
+    return table(header, body) + "\n".join(said)
+
+
+def search() -> str:
+    found = {row: ways["alone"] for row, ways in measured(SEARCH).items()}
+    base, metrics = found["original"], ("miou", "rmse", "recall", "shuffled")
+    body = [
+        [row, *(cell(runs, metric) for metric in metrics), *(gain(runs, base, metric) for metric in metrics[:3])]
+        for row, runs in found.items()
+    ]
+    header = ["recipe", "mIoU", "RMSE, m", "recall", "cosine, shuffled"]
+    return table([*header, "mIoU − original", "RMSE − original", "recall − original"], body)
+
+
+TIMED = """
+import json, torch
+import fit3d_lite as f3d
+from bench.report import peak_mb
+vit = f3d.load_vit("small", device="cpu")
+scenes = [f3d.room(1000 + i, 6, {size}, shadows=False) for i in range(2)]
+lifted = []
+for scene in scenes:
+    feats = torch.cat([vit.extract(x[None], batch=1) for x in scene.images])
+    lifted.append(f3d.lift(f3d.Gaussians.from_depth(scene, count={gaussians}), scene.cameras, feats))
+start = peak_mb()
+tuned = f3d.finetune(vit, scenes, lifted, "paper", progress=False, watch=99, epochs=2, **{options})
+times = tuned.history.column("seconds")[1][4:]
+print(json.dumps([len(times) / sum(times), peak_mb(), start]))
+"""
+
+
+def speed() -> str:
+    """Steps a second and peak memory of each way to train, each in a process of its own."""
+    body = []
+    for size in (SIZE, 392):
+        for what, options in (("full", {}), ("LoRA, rank 8", {"train": "lora"}), ("adapter", {"train": "adapter"})):
+            code = TIMED.format(size=size, gaussians=GAUSSIANS, options=options)
+            rate, peak, start = json.loads(in_fresh_process(code).splitlines()[-1])
+            body.append([f"{size}²", what, f"{rate:.2f}", f"{peak:.0f}", f"{peak - start:.0f}"])
+    header = ["photos", "trained", "steps a second (2 images each)", "peak memory, MB", "above the start, MB"]
+    return table(header, body) + THREADS
+
+
+def quick() -> str:
+    """What lesson 03 and `python -m fit3d_lite finetune --rooms 6` take, part by part."""
+    times, begin = {}, time.perf_counter()
+
+    def lap(name):
+        nonlocal begin
+        times[name], begin = time.perf_counter() - begin, time.perf_counter()
+
+    vit = f3d.load_vit("small", device="cpu")
+    scenes = [f3d.room(seed, VIEWS, SIZE) for seed in range(1000, 1000 + ROOMS)]
+    lap("rooms")
+    feats = [vit.extract(s.images) for s in scenes]
+    lap("features")
+    lifted = [f3d.lift(f3d.Gaussians.from_depth(s, count=GAUSSIANS), s.cameras, f) for s, f in zip(scenes, feats)]
+    lap("lifting")
+    for recipe in ("paper", "lite"):
+        f3d.finetune(vit, scenes, lifted, recipe, progress=False, **({} if recipe == "paper" else LITE))
+        lap(f"fine-tuning, {recipe}")
+    return table(["part", "s"], [[name, f"{t:.1f}"] for name, t in times.items()]) + THREADS
+
+
+# The parts of this table may be measured on different days, so each that tells a time tells this too.
+THREADS = f"\n\nCPU threads: {torch.get_num_threads()}."
+
+
+def main(asked: list[str]) -> None:
+    kept = CACHE / "sections_small.json"
+    parts = json.loads(kept.read_text()) if kept.is_file() else {}
+    titles = {
+        evidence: "Evidence",
+        search: "What each part of `lite` does, alone",
+        speed: "Speed and memory",
+        quick: "The quick profile, part by part",
+    }
+    for part in titles:
+        if not asked or part.__name__ in asked:
+            parts[part.__name__] = part()
+            with replace_when_whole(kept) as partial:
+                partial.write_text(json.dumps(parts))
+    about = (
+        f"# 3D-aware fine-tuning, measured\n\nThe small ViT, {ROOMS} rooms × {VIEWS} views of {SIZE}² to fine-tune on "
+        f"(other rooms in each of {REPETITIONS} repetitions), `mean` lifting.\n{ABOUT}\nMean ± standard deviation over them."
+    )
+    sections = [f"## {title}\n\n{parts[part.__name__]}" for part, title in titles.items() if part.__name__ in parts]
+    write("finetune_small", "\n\n".join([about, *sections]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
