@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 import fit3d_lite as f3d
+from fit3d_lite.backbones import ViT
 from fit3d_lite.backbones.checkpoints import SMALL
 from fit3d_lite.base.machine import asset
 from fit3d_lite.probing.seeds import Runs
@@ -25,7 +26,7 @@ KEPT = (4, 6, 8, 10, 12)  # blocks
 METRICS = ("miou", "rmse", "recall", "margin", "shuffled", "auc")
 
 
-def affine(vit: f3d.ViT) -> tuple[torch.Tensor, torch.Tensor]:  # [1, C, 1, 1] each
+def affine(vit: ViT) -> tuple[torch.Tensor, torch.Tensor]:  # [1, C, 1, 1] each
     return tuple(x.detach().view(1, -1, 1, 1) for x in (vit.model.norm.weight, vit.model.norm.bias))
 
 

@@ -49,24 +49,9 @@ def drawn(figure, dpi: int = 110) -> Tensor:  # a matplotlib figure -> [H, W, 3]
 
 
 def stereo() -> tuple[f3d.Scene, f3d.Scene]:
-    """A real stereo pair: the left photo with measured depth, and the right photo. 368×248 pixels.
-
-    "Motorcycle" of Middlebury 2014 (Scharstein et al., GCPR 2014), which scikit-image carries. A point z metres away lies
-    further right in the left photo by f·b/z less the distance of the two principal points.
-    """
-    from skimage.data import stereo_motorcycle
-
-    left, right, disparity = stereo_motorcycle()
-    f, cx, cy, apart, baseline = 994.978, 311.193, 254.877, 31.086, 0.193001  # pixels, and metres: their calibration
-    depth = (f * baseline / (torch.tensor(disparity) + apart)).nan_to_num(0)[None]  # not measured: 0, as everywhere
-    shift = torch.eye(4)
-    shift[0, 3] = -baseline
-    scenes = []
-    for photo, known, pose, x in ((left, depth, torch.eye(4), cx), (right, None, shift, cx + apart)):
-        camera = f3d.Camera(torch.tensor([[f, 0, x], [0, f, cy], [0, 0, 1]]), pose, photo.shape[1], photo.shape[0])
-        image = torch.tensor(photo).permute(2, 0, 1)[None] / 255
-        scenes.append(f3d.Scene(image, [camera], known).resized(368, 248))
-    return scenes[0], scenes[1]
+    """The real stereo pair at 368×248 pixels: the left photo with its depth, and the right photo."""
+    pair = f3d.captures.stereo(size=(248, 368))
+    return pair[0:1], pair[1:2]
 
 
 def hero_01() -> Tensor:

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 import fit3d_lite as f3d
-from fit3d_lite.backbones import compact
+from fit3d_lite.backbones import ViT, compact
 from fit3d_lite.base import whole
 from fit3d_lite.finetuning.targets import ShuffledPoses
 from fit3d_lite.rooms import SEEDS
@@ -24,7 +24,7 @@ SETTINGS = {"lr": 1e-4, "geometry": 0.05}  # of lite, as bench/bench_finetune_sm
 FIRST, VIEWS, SIZE, GAUSSIANS = SEEDS["finetune"].start + 300, 12, 224, 12_000
 
 
-def train(rooms: int, wrong_poses: bool, checkpoint: Path | None = None) -> f3d.ViT:
+def train(rooms: int, wrong_poses: bool, checkpoint: Path | None = None) -> ViT:
     """``load_vit("small")`` after fine-tuning on so many rooms; a stopped run goes on from ``checkpoint``."""
     vit = f3d.load_vit("small", device="cpu")
     scenes = [f3d.room(FIRST + i, VIEWS, SIZE) for i in range(rooms)]
@@ -36,7 +36,7 @@ def train(rooms: int, wrong_poses: bool, checkpoint: Path | None = None) -> f3d.
     return f3d.finetune(vit, scenes, targets, "lite", **SETTINGS, checkpoint=checkpoint, resume=checkpoint is not None)
 
 
-def save_difference(vit: f3d.ViT, path: Path, rank: int, **notes) -> Path:
+def save_difference(vit: ViT, path: Path, rank: int, **notes) -> Path:
     """Keep ``vit`` as its low-rank difference to the embedded original."""
     base = f3d.load_vit("small", device="cpu").model.state_dict()
     small = compact.to_int8(compact.difference(vit.model.state_dict(), base, rank))

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from fit3d_lite import load_vit, save_checkpoint, save_vit
-from fit3d_lite.backbones import compact
+from fit3d_lite.backbones import compact, load_vit, save_checkpoint, save_vit
 from fit3d_lite.backbones.checkpoints import SMALL, read_weights
 from fit3d_lite.base import whole
 

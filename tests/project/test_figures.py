@@ -2,7 +2,6 @@
 
 import re
 
-import pytest
 import torch
 
 import fit3d_lite as f3d
@@ -31,7 +30,6 @@ def test_strips_and_stacks_lie_where_they_should():
 
 
 def test_the_left_photo_of_the_stereo_pair_renders_as_the_right_one():
-    pytest.importorskip("skimage", reason="tests/requirements.txt brings it")
     left, right = figures.stereo()
     assert 2 < left.depths[left.depths > 0].min() < 2.5 and 0.9 < (left.depths > 0).float().mean() < 0.95
     cloud = f3d.Gaussians.from_depth(left, count=200_000)
