@@ -9,6 +9,12 @@ import collections
 import functools
 import json
 import pickle
+import pickletools
+import re
+import sys
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import safetensors
@@ -43,19 +49,25 @@ TINY = dict(
 )
 # Architecture of the embedded small ViT: a timm name, and what differs from it.
 SMALL = {"timm": NAMES["dinov2_small"], "depth": 8}
+# Every ViT of timm has this key, so what stands before it in a file is the wrapping of a training program.
+ANCHOR = "patch_embed.proj.weight"
+# What originals carry beside the network that gives features: a classifier, DINOv2's mask token, MAE's decoder.
+BESIDE = ("head.", "mask_token", "decoder_")
 
 
 def read_weights(path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a state dict and its metadata.
 
     Knows ``.safetensors``, int8 and differences to an embedded network included (compact.py); a bare state dict saved
-    by torch, as FiT3D publishes; and a training checkpoint ``{"model": …, "optimizer": …, "args": …}``, as FiT3D's
-    training writes (finetune.py).
+    by torch, as FiT3D publishes; and what training programs write: ``{"model": …, "optimizer": …, "args": …}``, as
+    FiT3D's does (finetune.py), and the wrappings of DDP, torch.compile, Lightning, DINO and EMA, with a warning that says
+    which weights were taken.
 
     Raises:
-        FileNotFoundError. ValueError: truncated, not a checkpoint, or without tensors.
+        FileNotFoundError. ValueError: truncated, not a checkpoint, without tensors, with several networks, or with
+        something that only an unsafe loader opens.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint at {path.absolute()}")
     broken = f"{path} ({path.stat().st_size:,} bytes) cannot be read: it is truncated or no checkpoint. Get it again"
@@ -69,7 +81,7 @@ def read_weights(path) -> tuple[dict[str, Tensor], dict[str, str]]:
         state = compact.from_int8(state)
         if "base" in metadata:
             state = compact.added(read_weights(asset(json.loads(metadata["base"])))[0], state)
-        return state, metadata
+        return _unwrapped(state, path), metadata
     # FiT3D's training puts its command line (a Namespace) and its schedule (a Counter) beside the weights. Both are
     # plain containers; nothing else that could run code is let in.
     plain = [argparse.Namespace, collections.Counter]
@@ -77,34 +89,109 @@ def read_weights(path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with torch.serialization.safe_globals(plain):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, UnicodeDecodeError) as error:
+        if refused := _refused(path, str(error)):
+            raise ValueError(f"{path} cannot be read by torch's safe loader: {refused}") from error
         reason = str(error).strip().splitlines()[0][:150] if str(error).strip() else type(error).__name__
         raise ValueError(f"{broken} ({reason}).") from error
-    if isinstance(content, dict) and isinstance(content.get("model"), dict):
-        content = content["model"]
-    if not isinstance(content, dict) or not content or not all(isinstance(t, Tensor) for t in content.values()):
-        held = f"keys {list(content)[:3]}" if isinstance(content, dict) else type(content).__name__
-        raise ValueError(f'{path} holds no state dict (a dict of tensors, or such a dict under "model") but {held}')
-    return content, {}
+    return _unwrapped(content, path), {}
+
+
+def _refused(path: Path, error: str) -> str:
+    """What a whole file holds that the safe loader does not open, and how to keep its weights alone; "" if it is broken."""
+    keep = 'if you trust its author, found = torch.{}; torch.save(found{}, "weights.pth"), and give that file'
+    if "TorchScript" in error:
+        return "it is a TorchScript archive, code and weights; " + keep.format("jit.load(path)", ".state_dict()")
+    if not (named := re.search(r"GLOBAL ([\w.]+)", error)):
+        return ""
+    outermost = ""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            pickled = next((name for name in file.namelist() if name.endswith("data.pkl")), None)
+            if pickled:  # after the protocol's number, a dict opens with "}", an object with its class
+                operations = pickletools.genops(file.read(pickled))
+                next(operations)
+                outermost = str(next(operations)[1]).replace(" ", ".")
+    unsafe = "load(path, weights_only=False)"
+    if outermost == named[1]:
+        return f"it is a whole pickled {named[1]}, not its state dict; {keep.format(unsafe, '.state_dict()')}"
+    return f"it holds {named[1]} beside the weights; {keep.format(unsafe, '[KEY of the weights]')}"
+
+
+def _unwrapped(content, path: Path) -> dict[str, Tensor]:
+    """The state dict in what a training program wrote: dicts opened, one common prefix taken off."""
+    flat = dict(_tensors(content)) if isinstance(content, Mapping) else {}
+    prefixes = {key.removesuffix(ANCHOR) for key in flat if key == ANCHOR or key.endswith("." + ANCHOR)}
+    if not prefixes or "" in prefixes:
+        if isinstance(content, dict) and isinstance(content.get("model"), dict):
+            content = content["model"]
+        if not isinstance(content, dict) or not content or not all(isinstance(t, Tensor) for t in content.values()):
+            held = f"keys {list(content)[:3]}" if isinstance(content, dict) else type(content).__name__
+            raise ValueError(f'{path} holds no state dict (a dict of tensors, or such a dict under "model") but {held}')
+        return content
+    averaged = [prefix for prefix in prefixes if re.search(r"(^|[._])(teacher|ema)[._]", prefix)]
+    if len(prefixes) > 1 and len(averaged) != 1:
+        raise ValueError(
+            f"{path} holds {len(prefixes)} networks, under the prefixes {', '.join(sorted(prefixes))}: save one of them "
+            "alone, as a dict of tensors without its prefix"
+        )
+    prefix = (averaged if len(prefixes) > 1 else list(prefixes))[0]
+    if prefix != "model.":
+        others = f", the averaged weights; not {', '.join(sorted(prefixes - {prefix}))}" if len(prefixes) > 1 else ""
+        warnings.warn(f"{path}: the weights under {prefix!r} are taken{others}", stacklevel=2)
+    return {key.removeprefix(prefix): tensor for key, tensor in flat.items() if key.startswith(prefix)}
+
+
+def _tensors(content: Mapping, prefix: str = "", depth: int = 3) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a dict of dicts, under names with dots."""
+    for key, value in content.items():
+        if isinstance(value, Tensor):
+            yield f"{prefix}{key}", value
+        elif isinstance(value, Mapping) and depth:
+            yield from _tensors(value, f"{prefix}{key}.", depth - 1)
 
 
 def load_strictly(model: nn.Module, state: dict[str, Tensor], name: str, source) -> None:
     """Put ``state`` into ``model``, cast to the model's dtype; every key and shape must fit.
 
-    A classifier (``head.*``) that the model does not have is left out: timm's originals carry it.
+    What originals carry beside it is left out (``BESIDE``), and files with their authors' own names of weights, or
+    positions for another size of photos, go through timm's own translation.
 
     Raises:
-        ValueError: with the first three differences and, when there is one, the model of the six that does fit.
+        ValueError: weights that are not finite; or weights that do not fit, with the first three differences and, when
+            there is one, the model of the six that does fit.
     """
     wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    state = {key: tensor for key, tensor in state.items() if key in wanted or not key.startswith("head.")}
-    if differences := _differences(wanted, state):
+    given, state = state, {key: t for key, t in state.items() if key in wanted or not key.startswith(BESIDE)}
+    differences = _differences(wanted, state)
+    if differences and (translated := _translated(given, model, wanted)):
+        state, differences = translated, []
+    if differences:
         fitting = [other for other in (*NAMES, "small", "tiny") if other != name and not _differences(_shapes(other), state)]
         remedy = f"It fits {' and '.join(fitting)}: use that name." if fitting else "It fits none of our models."
         more = f", and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise ValueError(f"{source} does not fit {name}: {'; '.join(differences[:3])}{more}. {remedy}")
     # The published files are fp32; a model that was built without memory takes the tensors as they are.
     state = {key: tensor.to(model.state_dict()[key].dtype) for key, tensor in state.items()}
+    if lost := [key for key, tensor in state.items() if not tensor.isfinite().all()]:
+        raise ValueError(
+            f"{source} holds weights that are not finite (nan or inf) in {len(lost)} of {len(state)} tensors, {lost[0]} "
+            "first: the run that wrote it diverged; take an earlier checkpoint"
+        )
     model.load_state_dict(state, strict=True, assign=any(parameter.is_meta for parameter in model.parameters()))
+
+
+def _translated(state, model, wanted) -> dict[str, Tensor] | None:
+    """The weights under timm's names, as timm translates its models' original files; None where that does not fit."""
+    patches = state.get(ANCHOR)
+    if patches is not None and tuple(patches.shape) != wanted.get(ANCHOR):
+        return None  # timm would resize the patches: that is another network
+    translate = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    try:
+        found = translate(dict(state), model)
+    except Exception:  # whatever a file that is not its own makes of it
+        return None
+    found = {key: tensor for key, tensor in found.items() if key in wanted or not key.startswith(BESIDE)}
+    return None if _differences(wanted, found) else found
 
 
 def save_vit(vit, path, dtype=torch.float16, **notes) -> Path:

@@ -90,7 +90,11 @@ def in_batches(
             vit.train(training)
         tensors = {str(i): torch.cat(column) for i, column in enumerate(zip(*parts, strict=True))}
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
-            raise FloatingPointError(f"{vit.name} gave features that are not finite in {dtype}; use dtype=torch.float32")
+            lost = [name for name, weight in vit.named_parameters() if not weight.isfinite().all()]
+            reason = f"in {dtype}; use " + ("dtype=torch.float32" if dtype != torch.float32 else "other weights: they overflow")
+            if lost:
+                reason = f"because {len(lost)} of its weights hold nan or inf, {lost[0]} first: load an earlier checkpoint"
+            raise FloatingPointError(f"{vit.name} gave features that are not finite {reason}")
         return tensors
 
     key = ""

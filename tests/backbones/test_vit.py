@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import huggingface_hub
+import numpy as np
 import pytest
 import safetensors.torch
 import timm
@@ -402,6 +403,70 @@ def test_a_checkpoint_that_could_run_code_is_refused(tmp_path):
     torch.save({"model": {"cls_token": torch.zeros(1)}, "args": Harmful()}, tmp_path / "harmful.pth")
     with pytest.raises(ValueError, match="cannot be read"):
         load_vit("tiny", weights=tmp_path / "harmful.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lambda vit: {"model": vit.model.state_dict(), "best": np.float64(0.5)}, r"holds numpy.*scalar beside the weights"),
+        (lambda vit: {"model": vit.model.state_dict(), "out": Path("here")}, r"holds pathlib.*Path beside the weights"),
+        (lambda vit: vit.model, r"whole pickled timm.*VisionTransformer, not its state dict.*state_dict\(\)"),
+    ],
+)
+def test_a_whole_file_that_the_safe_loader_refuses_is_not_called_truncated(tiny, tmp_path, content, message):
+    torch.save(content(tiny), tmp_path / "best.pth")
+    with pytest.raises(ValueError, match=message) as caught:
+        load_vit("tiny", weights=tmp_path / "best.pth")
+    assert "truncated" not in str(caught.value) and "weights_only=False" in str(caught.value)
+
+
+def test_the_wrappings_of_training_programs_are_opened(tiny, tmp_path):
+    bare, path = tiny.model.state_dict(), tmp_path / "last.pth"
+    other = {key: tensor + 1 for key, tensor in bare.items()}
+
+    def under(prefix, state=bare):
+        return {prefix + key: tensor for key, tensor in state.items()}
+
+    for content, said in [
+        ({"state_dict": bare, "epoch": 1}, "'state_dict.'"),
+        (under("module."), "'module.'"),
+        (under("_orig_mod."), "'_orig_mod.'"),
+        ({"model": under("module."), "optimizer": {"state": {0: {"exp_avg": bare["cls_token"]}}}}, "'model.module.'"),
+        ({"state_dict": under("backbone.") | {"fc.weight": torch.zeros(2, 2)}}, "'state_dict.backbone.'"),
+        ({"student": under("module.backbone.", other), "teacher": under("backbone.")}, "'teacher.backbone.' are taken, the av"),
+        ({"state_dict": other, "state_dict_ema": bare}, "'state_dict_ema.' are taken, the averaged"),
+    ]:
+        torch.save(content, path)
+        with pytest.warns(UserWarning, match=said):
+            assert load_vit("tiny", weights=path, device="cpu").fingerprint() == tiny.fingerprint()
+    torch.save({"left": bare, "right": other}, path)
+    with pytest.raises(ValueError, match="holds 2 networks, under the prefixes left., right."):
+        load_vit("tiny", weights=path)
+
+
+def test_files_of_dinov2_and_mae_as_their_authors_publish_them():
+    with_registers = filled("dinov2_reg_small")
+    state = dict(with_registers.model.state_dict())
+    theirs = state | {"mask_token": torch.zeros(1, 384), "register_tokens": state["reg_token"]}
+    theirs["pos_embed"] = torch.cat([torch.ones(1, 1, 384), state["pos_embed"]], 1)  # with a row for the CLS token
+    theirs["cls_token"] = state["cls_token"] - 1
+    del theirs["reg_token"]
+    before = copy.deepcopy(state)
+    checkpoints.load_strictly(with_registers.model, theirs, "dinov2_reg_small", "the file")
+    assert_close(dict(with_registers.model.state_dict()), before)
+    at_224 = state | {"pos_embed": torch.ones(1, 16 * 16, 384)}
+    checkpoints.load_strictly(with_registers.model, at_224, "dinov2_reg_small", "the file")
+    assert_close(with_registers.model.pos_embed, torch.ones_like(state["pos_embed"]))
+
+
+def test_weights_that_are_not_finite_are_refused_when_read_and_named_when_used(tiny, tmp_path):
+    with torch.no_grad():
+        tiny.model.norm.weight[0] = float("nan")
+    with pytest.raises(FloatingPointError, match="1 of its weights hold nan or inf, model.norm.weight first"):
+        tiny.extract(photos())
+    for path in (save_checkpoint(tiny, tmp_path / "nan.pth"), save_vit(tiny, tmp_path / "nan.safetensors")):
+        with pytest.raises(ValueError, match="not finite .* in 1 of .* tensors, norm.weight first"):
+            load_vit("tiny", weights=path)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
