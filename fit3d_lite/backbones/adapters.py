@@ -29,6 +29,14 @@ class LoRALinear(nn.Module):
         self.up = nn.Parameter(base.weight.new_zeros(base.out_features, rank))  # B
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
 
+    @property
+    def weight(self) -> Tensor:  # [out, in]; EVA-02's and DINOv3's attention reads it instead of calling the layer
+        return self.base.weight + self.scale * (self.up @ self.down)
+
+    @property
+    def bias(self) -> Tensor | None:
+        return self.base.bias
+
     def forward(self, x: Tensor) -> Tensor:  # [..., in] -> [..., out]
         return self.base(x) + self.scale * (x @ self.down.T) @ self.up.T
 
@@ -56,33 +64,42 @@ class NormWithAdapter(nn.Module):
 def add_lora(model: nn.Module, rank: int, alpha: float, layers: Sequence[str], blocks: Sequence[int] | None) -> None:
     """Freeze a timm ViT and put LoRA on the attention's ``layers`` ("qkv", "proj") of some blocks, or of all.
 
-    Raises ValueError when there is no such block.
+    Raises ValueError when there is no such block, or when a block has no such layer.
     """
     chosen = range(len(model.blocks)) if blocks is None else blocks
     for block in chosen:
         if not -len(model.blocks) <= block < len(model.blocks):
             raise ValueError(f"lora_blocks names block {block}; this ViT has blocks 0 to {len(model.blocks) - 1}.")
+    attentions = [getattr(model.blocks[b], "attn", None) for b in sorted({b % len(model.blocks) for b in chosen})]
+    for layer in layers:
+        if not all(isinstance(getattr(attention, layer, None), nn.Linear) for attention in attentions):
+            raise ValueError(
+                f'train="lora" needs blocks with a linear attn.{layer}, and those of this ViT '
+                f'({type(model.blocks[0]).__name__}) have none: use train="full" or "adapter".'
+            )
     model.requires_grad_(False)
-    for block in {b % len(model.blocks) for b in chosen}:
-        attention = model.blocks[block].attn
+    for attention in attentions:
         for layer in layers:
             setattr(attention, layer, LoRALinear(getattr(attention, layer), rank, alpha))
 
 
 def merge_lora(model: nn.Module) -> None:
     """Melt every LoRA of a timm ViT into the weights it updates; the state dict has timm's keys again."""
-    for block in model.blocks:
-        for name, layer in list(block.attn.named_children()):
+    for parent in list(model.modules()):  # whatever the blocks are made of
+        for name, layer in list(parent.named_children()):
             if isinstance(layer, LoRALinear):
-                setattr(block.attn, name, layer.merged())
+                setattr(parent, name, layer.merged())
     model.requires_grad_(True)
 
 
 def add_adapter(model: nn.Module, width: int) -> None:
-    """Put a residual bottleneck after the last norm of a timm ViT, in place. Raises ValueError where there is one."""
+    """Put a residual bottleneck after the last norm of a timm ViT, in place; EVA-02 has none there, and an identity
+    stands for it. Raises ValueError where there is an adapter, or no place for one."""
+    if not isinstance(getattr(model, "norm", None), nn.Module):
+        raise ValueError(f'train="adapter" needs a ViT with a last norm, and {type(model).__name__} has none.')
     if isinstance(model.norm, NormWithAdapter):
         raise ValueError("this ViT has an adapter already: train that one, or start from the original.")
-    weight = next(model.norm.parameters())
+    weight = next(model.parameters())
     model.norm = NormWithAdapter(model.norm, model.embed_dim, width).to(weight)
 
 

@@ -37,8 +37,9 @@ class ViT(nn.Module):
     def __init__(self, model: nn.Module, name: str, config: dict):
         super().__init__()
         self.model, self.name, self.config = model, name, config
-        self.channels, self.blocks = model.embed_dim, len(model.blocks)
-        self.patch_size = model.patch_embed.patch_size[0]
+        # timm's feature_info counts pixels of the photo; a hybrid's patch_size those of its convolutions' map.
+        self.channels, self.blocks = model.feature_info[-1]["num_chs"], len(model.blocks)
+        self.patch_size = model.feature_info[-1]["reduction"]
         self.register_buffer("mean", torch.tensor(config["mean"]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config["std"]).view(1, 3, 1, 1), persistent=False)
 
@@ -184,7 +185,26 @@ def load_vit(
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     vit = ViT(*build(name, weights, cache, seed))
     vit.set_grad_checkpointing(grad_checkpointing)
+    if name not in ("small", "tiny", *NAMES):
+        _try_out(vit.eval())
     return vit.to(device, dtype).eval()
+
+
+@torch.no_grad()
+def _try_out(vit: ViT) -> None:
+    """Refuse a model of timm that does not give what the rest counts on: C channels on a grid of square patches."""
+    h, w = 3, 4
+    images = vit.mean.new_zeros(1, 3, h * vit.patch_size, w * vit.patch_size)
+    try:
+        found = list(vit.features(images, checked=True).shape)
+    except Exception as error:  # whatever timm raises, deep inside, for sizes or outputs that a model does not know
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:150]
+        raise ValueError(f"{vit.name} gives no features of images of any size ({reason}): use another ViT") from error
+    if found != [1, vit.channels, h, w]:
+        raise ValueError(
+            f"{vit.name} gives features {found} of an image of {h * vit.patch_size}×{w * vit.patch_size} pixels, where "
+            f"{[1, vit.channels, h, w]} follow from its channels and patch size: use another ViT"
+        )
 
 
 def check_images(

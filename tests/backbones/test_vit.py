@@ -154,6 +154,22 @@ def test_the_six_use_imagenet_mean_as_fit3d_does_and_other_models_their_own():
     assert other(photos(1, 32, 48)).shape == (1, 192, 2, 3)
 
 
+def test_grid_and_channels_of_a_hybrid_are_those_of_its_features_and_a_model_that_breaks_them_is_refused(monkeypatch):
+    hybrid = load_vit("vit_tiny_r_s16_p8_224", weights="random", device="cpu")  # patches of 1 on a map 32 times smaller
+    found = hybrid(photos(1, 96, 128))
+    assert found.shape == (1, hybrid.channels, *hybrid.grid(96, 128)) and hybrid.patch_size == 32
+    plain = timm.models.VisionTransformer.forward_intermediates
+    for change, said in (
+        (lambda maps: [m[..., 1:] for m in maps], r"features \[1, 192, 3, 3\] of an image of 48×64"),
+        (lambda maps: 1 / 0, "no features of images of any size .division"),
+    ):
+        monkeypatch.setattr(
+            timm.models.VisionTransformer, "forward_intermediates", lambda *a, change=change, **k: change(plain(*a, **k))
+        )
+        with pytest.raises(ValueError, match=said):
+            load_vit("vit_tiny_patch16_224", weights="random", device="cpu")
+
+
 @pytest.mark.parametrize(
     ("images", "message"),
     [

@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 
 import fit3d_lite as f3d
 from fit3d_lite.backbones import save_checkpoint
 from fit3d_lite.backbones.adapters import add_lora, merge_lora
+from fit3d_lite.backbones.vit import ViT
 from fit3d_lite.base import ArtifactMismatch
 from fit3d_lite.base.history import History
 from fit3d_lite.finetuning import command
@@ -225,6 +227,27 @@ def test_an_adapter_starts_at_the_original_and_travels_in_our_own_format(vit, sc
         save_checkpoint(tuned, tmp_path / "adapted.pth")
     fresh = tune(train="adapter", stop=1, lr=1e-12)
     assert torch.allclose(fresh.extract(images), vit.extract(images), atol=1e-6)
+
+
+def test_vits_with_other_blocks_are_trained_or_refused_before_the_first_step(scenes, lifted, vit):
+    small = dict(img_size=48, patch_size=8, embed_dim=192, depth=2, num_heads=3, num_classes=0)
+    parallel = timm.models.VisionTransformer(
+        **small, dynamic_img_size=True, block_fn=timm.models.vision_transformer.ParallelThingsBlock
+    )
+    parallel = ViT(parallel, "parallel", vit.config).eval()
+    # Its attention reads qkv.weight itself, and its last norm is an identity.
+    eva = timm.models.Eva(**small, dynamic_img_size=True, qkv_fused=True, use_rot_pos_emb=True)
+    eva = ViT(eva, "eva", vit.config).eval()
+    assert isinstance(eva.model.norm, torch.nn.Identity)
+    for model, train in ((parallel, "full"), (parallel, "adapter"), (eva, "full"), (eva, "lora"), (eva, "adapter")):
+        tuned = f3d.finetune(model, scenes, lifted, train=train, epochs=1, blend=0.0, lr=1e-3, progress=False)
+        assert not torch.equal(tuned.extract(scenes[0].images), model.extract(scenes[0].images))
+        if train != "adapter":
+            assert tuned.model.state_dict().keys() == model.model.state_dict().keys()
+    steps = []
+    with pytest.raises(ValueError, match="linear attn.qkv, and those of this ViT .ParallelThingsBlock. have none"):
+        f3d.finetune(parallel, scenes, lifted, train="lora", on_step=steps.append, progress=False)
+    assert not steps
 
 
 def test_the_result_loads_from_the_published_format(tune, scenes, tmp_path):
