@@ -28,9 +28,18 @@ def confusion_matrix(
     classes: int,
 ) -> Tensor:  # [M, M] int64: rows truth, columns guess, pixels
     """Count the pixels of every (truth, guess) pair; pixels of truth IGNORE are left out. Matrices of several batches
-    add up."""
+    add up. Raises ValueError for shapes that differ and for labels out of range."""
+    if guess.shape != truth.shape:
+        raise ValueError(f"The guesses have shape {list(guess.shape)}, the truth {list(truth.shape)}: they must match.")
     known = truth != IGNORE
-    pairs = truth[known].long() * classes + guess[known].long()
+    guess, truth = guess[known].long(), truth[known].long()
+    for name, labels in (("guesses", guess), ("true labels", truth)):
+        if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+            raise ValueError(
+                f"The {name} run from {labels.min()} to {labels.max()}, there are classes 0 to {classes - 1}; "
+                f"shift labels that start at 1, and set pixels without a label to {IGNORE} in the truth."
+            )
+    pairs = truth * classes + guess
     return torch.bincount(pairs, minlength=classes * classes).view(classes, classes)
 
 
@@ -135,5 +144,5 @@ class DepthScore:
     def __str__(self) -> str:
         return (
             f"RMSE {self.rmse:.3f} m  AbsRel {self.abs_rel:.3f}  log10 {self.log10:.3f}  "
-            f"δ1 {self.delta1:.3f}  δ2 {self.delta2:.3f}  δ3 {self.delta3:.3f}"
+            f"delta1 {self.delta1:.3f}  delta2 {self.delta2:.3f}  delta3 {self.delta3:.3f}"  # a Windows log has no Greek
         )

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 __all__ = ["Difference", "Runs", "over_seeds", "paired"]
 
 SHOWN = {  # what a row shows, by the name of the number
-    "miou": "mIoU", "macc": "mAcc", "aacc": "aAcc", "rmse": "RMSE", "abs_rel": "AbsRel", "delta1": "δ1", "accuracy": "accuracy",
+    "miou": "mIoU", "macc": "mAcc", "aacc": "aAcc", "rmse": "RMSE", "abs_rel": "AbsRel", "delta1": "delta1",
+    "accuracy": "accuracy",
 }  # fmt: skip
 
 

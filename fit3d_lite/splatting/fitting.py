@@ -30,6 +30,8 @@ RATES = {"means": 1.6e-4, "quats": 1e-3, "scales": 5e-3, "opacities": 5e-2, "col
 REFINED = 0.8  # share of the steps after which the number of Gaussians stays, so that all have time to settle
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()  # a cell under no_grad wants a fitted cloud all the same
 def fit(
     cloud: Gaussians,
     scene: Scene,

@@ -92,3 +92,18 @@ def test_a_photo_without_a_valid_pixel_is_left_out_of_the_mean():
     valid[1] = False
     score = DepthScore(depth_errors(truth + 0.5, truth, valid))
     assert score.by_photo[1].isnan().all() and score.rmse == pytest.approx(0.5) and score.delta1 == 0.0
+
+
+@pytest.mark.parametrize("guess, truth", [(3, 0), (-1, 1), (255, 1), (0, 3), (0, -1)])
+def test_labels_out_of_range_are_refused_with_the_numbers(guess, truth):
+    with pytest.raises(ValueError, match="there are classes 0 to 2"):
+        confusion_matrix(torch.tensor([guess]), torch.tensor([truth]), 3)
+
+
+def test_maps_of_differing_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"\[4\].*\[2, 2\]"):
+        confusion_matrix(torch.zeros(4).long(), torch.zeros(2, 2).long(), 3)
+
+
+def test_a_depth_score_prints_on_a_windows_terminal():
+    assert "delta1" in str(DepthScore(torch.ones(1, 6))).encode("cp1252").decode()

@@ -250,3 +250,12 @@ def test_a_camera_that_sees_nothing_teaches_nothing():
     lost = Scene(scene.images, [away, away])
     start = stored(Gaussians.from_depth(scene, count=100))
     assert torch.equal(fit(start, lost, 3, progress=False).means, start.means)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_fit_in_a_cell_without_gradients_trains_all_the_same(mode):
+    scene = painted_box(2)
+    cloud, history = Gaussians.from_depth(scene, 100), []
+    with mode():
+        fitted = fit(cloud, scene, steps=2, progress=False, history=history)
+    assert len(history) == 2 and not torch.equal(fitted.colors, cloud.colors)
