@@ -8,6 +8,7 @@ can hold beforehand, and everything this package makes has been through it.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -81,12 +82,17 @@ def save_ply(cloud: Gaussians, path: str | Path) -> Path:
 def load_ply(path: str | Path) -> Gaussians:
     """Read a 3DGS .ply, from this package or any other. View-dependent color (f_rest_*) is left out.
 
-    Raises FileNotFoundError, or ValueError when the file is not a .ply, is cut short or lacks a field of the 3DGS
-    layout.
+    Gaussians with NaN, a scale of 0 or a zero quaternion are left out, with a warning that counts them. Where the file
+    has Mip-Splatting's ``filter_3D`` (equation 9 of its paper), sizes and opacities are those after that filter.
+
+    Raises FileNotFoundError, or ValueError when the path is no file, the file is not a .ply, is cut short or lacks a
+    field of the 3DGS layout; the message then says what it is instead.
     """
     from plyfile import PlyData, PlyParseError
 
     if not Path(path).is_file():
+        if Path(path).exists():
+            raise ValueError(f"{path} is a folder or a device, not a .ply file.")
         raise FileNotFoundError(f"There is no file {path}.")
     try:
         vertex = PlyData.read(str(path))["vertex"]
@@ -94,7 +100,7 @@ def load_ply(path: str | Path) -> Gaussians:
         raise ValueError(f"{path} is not a whole .ply file with a vertex list: {error}.") from None
     missing = [name for name in NEEDED if name not in vertex.data.dtype.names]
     if missing:
-        raise ValueError(f"{path} lacks {', '.join(missing)}: it is a .ply, but not of 3D Gaussians.")
+        raise ValueError(f"{path} lacks {', '.join(missing)}: {_kind(vertex.data.dtype.names, missing)}.")
 
     def columns(*names):
         stacked = np.stack([np.asarray(vertex[name], dtype=np.float32) for name in names], 1)
@@ -107,4 +113,35 @@ def load_ply(path: str | Path) -> Gaussians:
         "opacities": columns("opacity")[:, 0],
         "colors": columns("f_dc_0", "f_dc_1", "f_dc_2"),
     }
-    return _decode(raw).check()
+    cloud = _decode(raw)
+    if "filter_3D" in vertex.data.dtype.names:
+        cloud = _filtered(cloud, columns("filter_3D"))
+    numbers = torch.cat([cloud.means, cloud.quats, cloud.scales, cloud.opacities[:, None], cloud.colors], 1)
+    sound = numbers.isfinite().all(1) & (cloud.scales > 0).all(1) & (cloud.quats.norm(dim=1) > 1e-12)
+    if not sound.all():
+        bad = int((~sound).sum())
+        if bad == len(cloud):
+            raise ValueError(f"None of the {bad} Gaussians of {path} can be drawn: all have NaN, no size or no rotation.")
+        said = f"{bad} of {len(cloud)} Gaussians of {path} have NaN, no size or no rotation and are left out."
+        warnings.warn(said, stacklevel=2)
+        cloud = cloud[sound]
+    return cloud.check()
+
+
+def _kind(names: tuple[str, ...], missing: list[str]) -> str:
+    """What a .ply without the 3DGS fields is, and the way on."""
+    if "packed_position" in names:
+        return "it is a compressed .ply; export it as an uncompressed .ply first"
+    if missing == ["scale_2"]:
+        return "it holds 2D Gaussians (2DGS), flat discs; write a thin third axis as scale_2, such as log(1e-4), first"
+    if "x" in names and "f_dc_0" not in names:
+        return "it holds points and is not of 3D Gaussians; read them and start from Gaussians.from_points"
+    return "it is a .ply, but not of 3D Gaussians"
+
+
+def _filtered(cloud: Gaussians, size: Tensor) -> Gaussians:  # size: [N, 1] metres
+    """Widened by Mip-Splatting's 3D smoothing filter, each opacity lowered so that the Gaussian weighs the same."""
+    before = cloud.scales.double()
+    after = (before.square() + size.double().square()).sqrt()
+    opacities = cloud.opacities.double() * (before / after).prod(1)
+    return Gaussians(cloud.means, cloud.quats, after.float(), opacities.float(), cloud.colors)

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from boxes import orbit, painted_box
-from plyfile import PlyData
+from numpy.lib.recfunctions import append_fields
+from plyfile import PlyData, PlyElement
 
 from fit3d_lite import Camera, Gaussians, Scene, fit, load_ply, photo_psnr, render, save_ply
 from fit3d_lite.splatting import psnr, ssim
 from fit3d_lite.splatting.gaussians import rotation_matrices, spacing
-from fit3d_lite.splatting.ply import stored
+from fit3d_lite.splatting.ply import NEEDED, stored
 
 
 def some(count=50, seed=0):
@@ -259,3 +260,50 @@ def test_a_fit_in_a_cell_without_gradients_trains_all_the_same(mode):
     with mode():
         fitted = fit(cloud, scene, steps=2, progress=False, history=history)
     assert len(history) == 2 and not torch.equal(fitted.colors, cloud.colors)
+
+
+def written(path, rows):
+    PlyData([PlyElement.describe(rows, "vertex")]).write(str(path))
+    return path
+
+
+BAD = [("xyz", np.nan), (["scale_0"], -np.inf), (["scale_0"], -120), ([f"rot_{i}" for i in range(4)], 0)]
+
+
+@pytest.mark.parametrize("columns, value", BAD)
+def test_a_few_bad_gaussians_of_a_ply_are_left_out_and_counted(tmp_path, columns, value):
+    rows = np.array(PlyData.read(save_ply(some(), tmp_path / "a.ply"))["vertex"].data)
+    for column in columns:
+        rows[column][:3] = value
+    with pytest.warns(UserWarning, match="3 of 50 Gaussians"):
+        cloud = load_ply(written(tmp_path / "b.ply", rows))
+    assert torch.equal(cloud.means, load_ply(tmp_path / "a.ply").means[3:])
+
+
+def test_the_3d_filter_of_a_ply_is_applied(tmp_path):
+    plain = load_ply(save_ply(some(), tmp_path / "a.ply"))
+    rows = np.array(PlyData.read(tmp_path / "a.ply")["vertex"].data)
+    rows = append_fields(rows, "filter_3D", np.full(50, 0.05, "f4"), usemask=False)
+    got = load_ply(written(tmp_path / "b.ply", rows))
+    assert torch.allclose(got.scales, (plain.scales**2 + 0.05**2).sqrt(), rtol=1e-5)
+    share = plain.scales.prod(1) / got.scales.prod(1)
+    assert torch.allclose(got.opacities, plain.opacities * share, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "names, said",
+    [
+        (["packed_position", "packed_rotation"], "uncompressed"),
+        ([name for name in NEEDED if name != "scale_2"], "2D Gaussians"),
+        (["x", "y", "z", "red"], "from_points"),
+    ],
+)
+def test_a_ply_of_another_kind_is_named_with_the_way_on(tmp_path, names, said):
+    path = written(tmp_path / "a.ply", np.ones(4, [(name, "<f4") for name in names]))
+    with pytest.raises(ValueError, match=said):
+        load_ply(path)
+
+
+def test_a_folder_is_not_a_ply(tmp_path):
+    with pytest.raises(ValueError, match="folder"):
+        load_ply(tmp_path)
