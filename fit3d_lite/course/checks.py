@@ -27,12 +27,14 @@ def check(ok, what: str, hint: str) -> None:
 
     Raises:
         AssertionError: when not ok, in the quick profile; its message is the hint.
-        ValueError: when ``ok`` has more than one element.
+        ValueError: when ``ok`` has more than one element or is text.
     """
     shape = tuple(getattr(ok, "shape", ()))
     if math.prod(shape) != 1:
         raise ValueError(f"check needs one yes or no and got shape {shape}; use .all() or check_close")
-    passed = bool(ok)
+    if isinstance(ok, str):
+        raise ValueError(f"check needs one yes or no and got the text {ok!r}; compare it with something")
+    passed = bool(ok) and bool(ok == ok)  # nan is true to Python, and unequal to itself
     _show_check(passed, what, hint if chosen.strict else f"{hint} (or it is otherwise at full size, which is not measured yet)")
     if not passed and chosen.strict:
         raise AssertionError(hint)
@@ -56,7 +58,7 @@ def check_close(mine, reference, what: str, hint: str, tol: float = 1e-5) -> Non
     """Like :func:`check`, for numbers or tensors of any equal shape (sparse ones too).
 
     Passes when the largest difference is at most ``tol`` times the reference's largest magnitude (at most ``tol``
-    itself where the reference is all zero); the difference is shown either way. NaN never passes.
+    itself where the reference is all zero); the difference is shown either way. NaN and infinity never pass.
 
     Raises:
         AssertionError: when the shapes or the values differ; the message ends with the hint.
@@ -68,7 +70,7 @@ def check_close(mine, reference, what: str, hint: str, tol: float = 1e-5) -> Non
         raise AssertionError(said)
     worst, scale = _difference(mine, reference)
     limit = tol * (scale or 1.0)
-    passed = worst <= limit
+    passed = worst <= limit < math.inf
     said = f"the largest difference is {worst:.2g}, allowed is {limit:.2g}. {hint}"
     _show_check(passed, f"{what} (largest difference {worst:.1g})" if passed else what, said)
     if not passed:
@@ -120,7 +122,7 @@ def _same(answer, expected, tol: float) -> bool:
     if answer.shape != expected.shape:
         raise ValueError(f"yours has shape {tuple(answer.shape)}, expected is {tuple(expected.shape)}")
     worst, scale = _difference(answer, expected)
-    return worst <= tol * (scale or 1.0)
+    return worst <= tol * (scale or 1.0) < math.inf
 
 
 @dataclass

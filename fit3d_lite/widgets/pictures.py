@@ -1,6 +1,8 @@
 """Pictures in and out: a reader's own photo as a tensor, and tensors and figures as pictures for a page."""
 
 import io
+from contextlib import nullcontext
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ __all__ = ["as_picture", "jpeg_uri", "load_image", "picture_uri", "tile", "uploa
 
 
 def load_image(
-    source,  # path, bytes, or a file opened in binary
+    source,  # path, bytes, a file opened in binary, a PIL image, or an array [H, W, 3] of 0..255
     size: int | tuple[int, int] | None = None,
 ) -> Tensor:
     """Read a photo: [1, 3, H, W] float in 0..1, turned upright as the camera noted, without transparency (on white).
@@ -28,28 +30,34 @@ def load_image(
 
     name = str(source) if isinstance(source, str | Path) else "the upload"
     if isinstance(source, str | Path) and not Path(source).is_file():
+        if Path(source).exists():
+            raise ValueError(f"{source} is a folder or a device, not a picture")
         raise FileNotFoundError(f"there is no picture at {Path(source).absolute()}")
     if isinstance(source, bytes | bytearray | memoryview):
         source = io.BytesIO(bytes(source))
     try:
-        with Image.open(source) as picture:
+        if isinstance(source, np.ndarray):
+            source = Image.fromarray(source)
+        with nullcontext(source) if isinstance(source, Image.Image) else Image.open(source) as picture:
             picture = ImageOps.exif_transpose(picture).convert("RGBA")
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{name} has too many pixels to be read safely ({error}); shrink it first") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, TypeError) as error:
         raise ValueError(f"{name} cannot be read as a picture ({error}); save it as JPEG or PNG first") from error
     flat = Image.new("RGBA", picture.size, "white")
     flat.alpha_composite(picture)
     picture = flat.convert("RGB")
     if size is not None:
-        height, width = (size, size) if isinstance(size, int) else size
+        height, width = (size, size) if isinstance(size, Integral) else size
         if min(height, width) < 1:
             raise ValueError(f"a photo cannot be {height}×{width} pixels")
-        fit = isinstance(size, int)
+        fit = isinstance(size, Integral)
         picture = ImageOps.fit(picture, (width, height), Image.LANCZOS) if fit else picture.resize((width, height))
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
 
 
 def uploaded(value) -> list[tuple[str, bytes]]:
-    """(name, content) of each file in an ipywidgets FileUpload's ``value``, oldest first.
+    """(name, content) of each file in an ipywidgets FileUpload's ``value`` or of Colab's ``files.upload()``, oldest first.
 
     ipywidgets 7, as on Colab, gives a dict by name; ipywidgets 8 a tuple of dicts with a memoryview. An empty value
     gives an empty list.
@@ -58,7 +66,7 @@ def uploaded(value) -> list[tuple[str, bytes]]:
         ValueError: neither of the two.
     """
     if isinstance(value, dict):
-        return [(name, bytes(entry["content"])) for name, entry in value.items()]
+        return [(name, bytes(entry["content"] if isinstance(entry, dict) else entry)) for name, entry in value.items()]
     if isinstance(value, tuple | list) and all(isinstance(entry, dict) for entry in value):
         return [(entry["name"], bytes(entry["content"])) for entry in value]
     raise ValueError(f"a FileUpload's value is a dict or a tuple of dicts, not {type(value).__name__}")

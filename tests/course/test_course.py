@@ -311,3 +311,14 @@ def test_numbers_read_well():
     assert [number(x) for x in (36000, 0.25, 0.00123, 1234.5, True, "x")] == [
         "36,000", "0.250", "0.00123", "1.23e+03", "True", "x",
     ]  # fmt: skip
+
+
+def test_a_check_is_never_green_for_nan_text_or_infinity(run):
+    for nan in (float("nan"), torch.tensor(float("nan")), np.float64("nan")):
+        with pytest.raises(AssertionError):
+            check(nan, "holds", "hint")
+    with pytest.raises(ValueError, match="text 'no'"):
+        check("no", "holds", "hint")
+    for mine, reference in ((1.0, float("inf")), (float("inf"), 1.0), (float("inf"), float("inf"))):
+        with pytest.raises(AssertionError):
+            check_close(mine, reference, "equal", "hint")

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import re
 
 import numpy as np
@@ -76,3 +77,22 @@ def test_uploads_are_read_in_both_layouts_of_ipywidgets():
     assert viz.uploaded(()) == viz.uploaded({}) == []
     with pytest.raises(ValueError, match="not int"):
         viz.uploaded(3)
+
+
+def test_a_photo_is_taken_as_a_pil_image_an_array_or_colabs_upload():
+    picture = Image.new("RGB", (40, 30), "red")
+    content = encoded(picture, format="PNG")
+    assert viz.uploaded({"cat.png": content}) == [("cat.png", content)]
+    expected = viz.load_image(content, 16)
+    for source in (picture, np.asarray(picture)):
+        assert torch.equal(viz.load_image(source, np.int64(16)), expected)
+
+
+def test_a_photo_that_is_too_large_or_no_file_is_refused_by_name(tmp_path):
+    Image.new("1", (20000, 10000)).save(tmp_path / "scan.png")
+    with pytest.raises(ValueError, match="scan.png has too many pixels"):
+        viz.load_image(tmp_path / "scan.png", 64)
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(ValueError, match="not a picture"):
+            viz.load_image(path)
