@@ -84,7 +84,7 @@ def fetch_many(files, threads=8, desc=None, **options) -> list[Path]:
 
 def offline() -> bool:
     """True when the environment variable ``FIT3D_OFFLINE`` forbids the network."""
-    return os.environ.get("FIT3D_OFFLINE", "0") not in ("", "0")
+    return os.environ.get("FIT3D_OFFLINE", "").strip().lower() not in ("", "0", "false", "no", "off")
 
 
 def _fetch(url, path, sha256, git_blob, size, retries, backoff, timeout, bar, counts) -> Path:

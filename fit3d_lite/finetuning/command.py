@@ -29,6 +29,7 @@ from ..splatting.gaussians import Gaussians
 from . import processes
 from .loop import finetune
 from .recipes import RECIPES, Recipe, named_recipe
+from .state import content_of
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -101,7 +102,7 @@ def lifted_features(a: argparse.Namespace, vit, scene: Scene) -> Lifted | Path:
 
     if a.work is None:
         return make()
-    made = [vit.fingerprint(), scene.name, len(scene), scene.height, scene.width, a.gaussians, a.lift]
+    made = [vit.fingerprint(), content_of(scene), a.gaussians, a.lift]
     path = a.work / f"lifted_{hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16]}.safetensors"
     return path if path.is_file() else make().save(path)
 

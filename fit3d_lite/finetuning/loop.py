@@ -29,7 +29,7 @@ from ..scenes.scene import Scene
 from . import processes
 from .recipes import Recipe, named_recipe
 from .sampling import Sampler
-from .state import Checkpoint
+from .state import Checkpoint, content_of
 from .step import Trainer
 from .targets import Targets
 
@@ -168,9 +168,10 @@ def _checked_grid(vit, scenes, lifted) -> tuple[int, int]:
 
 def _settings(vit, scenes, targets, recipe, seed, dtype, shards) -> dict:
     """What must be the same for a run to be continued."""
+    mine = [f"{s.name}, {len(s)} views of {s.height}×{s.width}, content {content_of(s)}" for s in scenes]
     return recipe.settings() | {
         "targets": [type(targets).__name__, *(one.settings for one in targets.lifted)],
-        "vit": vit.fingerprint(), "scenes": [f"{s.name}, {len(s)} views of {s.height}×{s.width}" for s in scenes],
+        "vit": vit.fingerprint(), "scenes": sum(processes.gathered(mine), []),
         "seed": seed, "dtype": str(dtype), "shards": shards, "processes": processes.world(),
     }  # fmt: skip
 

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 from pathlib import Path
 
 import torch
 
+from ..backbones.features import digest_of
 from ..base.artifacts import ArtifactMismatch, differences
 from ..base.history import History
 from ..base.whole import replace_when_whole
+from ..scenes.scene import Scene
 from .processes import gathered, rank
 
 FORMAT = "fit3d_lite.finetune.2"
+
+
+def content_of(scene: Scene) -> str:
+    """A hash of a scene's photos, depths, K and poses: two folders of one name are two scenes."""
+    cameras = [matrix for camera in scene.cameras for matrix in (camera.K, camera.world_to_camera)]
+    tensors = [scene.images, *cameras] + ([] if scene.depths is None else [scene.depths])
+    made = [f"{tuple(t.shape)} {t.dtype} {digest_of(t)}" for t in tensors]
+    return hashlib.sha256(" ".join(made).encode()).hexdigest()[:16]
 
 
 class Checkpoint:

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from fit3d_lite.base import download, resume
-from fit3d_lite.base.download import DownloadError, fetch, fetch_many, hash_file
+from fit3d_lite.base.download import DownloadError, fetch, fetch_many, hash_file, offline
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -211,6 +211,8 @@ def test_offline_forbids_the_network_but_not_what_is_there(server, tmp_path, mon
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "data.bin").write_bytes(CONTENT)
     assert get(server, tmp_path, sha256=SHA256).exists()
+    monkeypatch.setenv("FIT3D_OFFLINE", "false")
+    assert not offline()
 
 
 def test_no_network_is_said_at_once(tmp_path):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -274,6 +275,22 @@ def test_a_run_stopped_and_resumed_is_the_same_to_the_last_bit(tune, tmp_path, o
 
     assert numbers(resumed.history) == numbers(whole.history) == numbers(History.read(tmp_path / "log.jsonl"))
     assert torch.equal(weights(tune(**kept, **options)), weights(whole))  # a finished run is not trained again
+
+
+def test_another_scene_of_the_same_name_is_another_scene(vit, scenes, lifted, tune, tmp_path):
+    tune(stop=1, checkpoint=tmp_path / "run.pt")
+    asked = command.arguments(["--gaussians", "300", "--work", str(tmp_path), "--out", "x.pth"])
+    paths = {command.lifted_features(asked, vit, scenes[0])}
+    assert paths == {command.lifted_features(asked, vit, scenes[0])}
+    camera = scenes[0].cameras[0]
+    moved = [replace(camera, K=camera.K * torch.tensor([[1.01], [1.0], [1.0]])), *scenes[0].cameras[1:]]
+    others = [{"images": scenes[0].images * 0.9}, {"depths": scenes[0].depths * 1.01}, {"cameras": moved}]
+    for number, change in enumerate(others, 2):
+        other = replace(scenes[0], **change)
+        paths.add(command.lifted_features(asked, vit, other))
+        assert len(paths) == number
+        with pytest.raises(ArtifactMismatch, match="content"):
+            f3d.finetune(vit, [other, scenes[1]], lifted, checkpoint=tmp_path / "run.pt", resume=True, progress=False)
 
 
 KILLED = """
