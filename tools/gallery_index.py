@@ -1,6 +1,7 @@
 """The gallery's front page as one HTML text: system fonts, light and dark, no request to any server."""
 
 import html
+from urllib.parse import quote
 
 STYLE = """
 :root { color-scheme: light dark; --page: #f6f7f9; --paper: #fff; --ink: #1b1f24; --soft: #5a6472; --line: #d9dee5;
@@ -53,11 +54,16 @@ def _looks(entry: dict) -> int:
     return sum(r["verdict"] == "LOOK" for c in entry["cards"] for r in c["rows"])
 
 
+def _page(entry: dict) -> str:
+    """The address of an entry's page, safe inside an attribute whatever the notebook is called."""
+    return quote(entry["file"].replace(".ipynb", ".html"))
+
+
 def _entry(entry: dict) -> str:
     e = html.escape
-    failed, looks, page = entry["failed_cell"] is not None, _looks(entry), entry["file"].replace(".ipynb", ".html")
+    failed, looks, page = entry["failed_cell"] is not None, _looks(entry), _page(entry)
     source = entry["thumbnail"]
-    picture = f'<img src="{source}" alt="">' if source else f"<span>{e(entry['file'][:2])}</span>"
+    picture = f'<img src="{e(source)}" alt="">' if source else f"<span>{e(entry['file'][:2])}</span>"
     checks = f'<span class="good">✓ {entry["checks"]} checks</span>' if entry["checks"] else "<span>no checks</span>"
     facts = [f'<span class="bad"><b>✗ failed</b></span> {checks}' if failed else checks]
     if looks:
@@ -83,7 +89,7 @@ def _card(entry: dict, card: dict) -> str:
         mark = {"ok": '<span class="good">✓ in range</span>', "LOOK": '<span class="look">⚠ LOOK</span>'}
         rows.append(f'<tr{" class=out" if out else ""}>{cells}<td>{mark.get(row["verdict"], "")}{why}</td></tr>')
     heads = f"<tr><th></th><th>measured</th><th>expected ({e(card['profile'])})</th><th>paper</th><th></th></tr>"
-    page = entry["file"].replace(".ipynb", ".html")
+    page = _page(entry)
     return (
         f'<div class="card"><h3>{e(card["title"])} <a href="{page}">· {e(entry["title"])}</a></h3>'
         f"<table>{heads}{''.join(rows)}</table></div>"

@@ -154,3 +154,9 @@ def test_a_progress_bar_is_one_line_of_the_page(tmp_path):
     nbformat.write(new_notebook(cells=[new_code_cell(code)]), path)
     outputs = execute(path, timeout=60).nb.cells[0].outputs
     assert len(outputs) == 1 and outputs[0].text.count("it/s") == 1 and "30/30" in outputs[0].text
+
+
+def test_a_notebooks_name_cannot_leave_its_attribute():
+    from tools.gallery_index import _page
+
+    assert '"' not in _page({"file": 'a"onclick="x.ipynb'})
