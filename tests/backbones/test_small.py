@@ -43,6 +43,14 @@ def test_int8_gives_the_features_of_the_whole_weights(small):
     assert F.cosine_similarity(a, b).mean() > 0.9995
 
 
+def test_the_shipped_3d_aware_one_is_the_same_network_with_other_weights(small):
+    tuned = load_vit("small", "fit3d", device="cpu")
+    assert tuned.config == small.config and tuned.fingerprint() != small.fingerprint()
+    a, b = (vit.extract(photos(224)) for vit in (small, tuned))
+    assert 0.5 < F.cosine_similarity(a, b).mean() < 0.99  # moved, and still a relative
+    assert 0.5 < b.std(dim=(0, 2, 3)).mean() / a.std(dim=(0, 2, 3)).mean() < 1.5  # no collapse
+
+
 def test_saved_in_any_form_it_comes_back(small, tmp_path):
     feats = small.extract(photos())
     for dtype, least in ((torch.float32, 1.0), (torch.float16, 0.999999), (torch.int8, 0.9999)):

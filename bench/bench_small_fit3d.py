@@ -1,0 +1,74 @@
+"""The shipped 3D-aware small ViT against its original: alone, and beside it, over repetitions with rooms of their own.
+
+    make bench ONLY=small_fit3d                # five repetitions; a quarter of an hour on one core
+"""
+
+from __future__ import annotations
+
+import fit3d_lite as f3d
+from fit3d_lite.backbones.checkpoints import read_weights
+from fit3d_lite.base.machine import asset
+from fit3d_lite.probing.seeds import Runs, paired
+
+from .judge import ABOUT, judge
+from .report import table, write
+
+REPETITIONS = 5
+METRICS = {"miou": "mIoU", "rmse": "RMSE, m", "recall": "recall, 20 px", "margin": "cosine margin"}
+
+
+def main() -> None:
+    original, tuned = (f3d.load_vit("small", weights, device="cpu") for weights in ("original", "fit3d"))
+    found: dict[str, list] = {name: [] for name in ("original", "3D-aware", "original twice", "original and 3D-aware")}
+    for repetition in range(REPETITIONS):
+        ways = {
+            "original": (original, None), "3D-aware": (tuned, None),
+            "original twice": (original, original), "original and 3D-aware": (original, tuned),
+        }  # fmt: skip
+        known: dict = {}  # features of a photo, once for each network
+
+        def features(vit):
+            def extract(images):
+                key = id(vit), images.data_ptr()
+                if key not in known:
+                    known[key] = vit.extract(images, batch=8, quiet=True)
+                return known[key]
+
+            return extract
+
+        for name, (vit, beside) in ways.items():
+            result = judge(repetition)(features(vit), beside and features(beside))
+            found[name].append(result)
+            print(repetition, name, result, flush=True)
+    runs = {name: Runs(results) for name, results in found.items()}
+    body = [
+        [name, *(f"{r.mean(m):.3f} ± {r.spread(m):.3f}" if hasattr(r[0], m) else "" for m in METRICS)]
+        for name, r in runs.items()
+    ]
+    said = []
+    for a, b in (("original", "3D-aware"), ("original twice", "original and 3D-aware")):
+        for metric in METRICS if b == "3D-aware" else ("miou", "rmse"):
+            said.append(f"- {b} − {a}, {METRICS[metric]}: {paired(runs[a], runs[b], metric)}")
+    rooms = read_weights(asset("vit_small_fit3d.safetensors"))[1]["rooms"]
+    said = "\n".join(said)
+    write(
+        "small_fit3d",
+        f"""# The shipped 3D-aware small ViT
+
+`load_vit("small", "fit3d")`, fine-tuned on {rooms} rooms by `python -m tools.small_fit3d`, against `load_vit("small")`.
+{ABOUT}
+{REPETITIONS} repetitions of rooms to be judged on, one network: mean ± standard deviation.
+
+{table(["features", *METRICS.values()], body)}
+
+Paired over repetitions (two-sided t); for RMSE less is better:
+
+{said}
+
+The spread is over rooms, not over trainings. Controls (wrong poses, blurred targets, own features) are in
+bench_finetune_small.py.""",
+    )
+
+
+if __name__ == "__main__":
+    main()
