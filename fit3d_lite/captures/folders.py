@@ -109,7 +109,8 @@ def voc(folder=None, split: str = "val", side: int | None = None, cache=None) ->
     rows = [(folder / "JPEGImages" / f"{s}.jpg", folder / "SegmentationClass" / f"{s}.png") for s in stems]
     if missing := [path for row in rows for path in row if not path.is_file()]:
         raise FileNotFoundError(f"{listed} lists {len(stems)} photos, but {missing[0]} is missing.")
-    return SegmentationFolder(rows, VOC_CLASSES, f"VOC 2012 {split}", np.arange(len(VOC_CLASSES)), side)
+    table = np.r_[: len(VOC_CLASSES), [-1] * (IGNORE - len(VOC_CLASSES)), IGNORE]  # 255: around objects
+    return SegmentationFolder(rows, VOC_CLASSES, f"VOC 2012 {split}", table, side)
 
 
 class SegmentationFolder(PhotoSet):
@@ -120,7 +121,6 @@ class SegmentationFolder(PhotoSet):
         if not rows:
             raise ValueError(f"{name} has no photos")
         self.table, self.side = np.concatenate([table, np.full(256 - len(table), -1)]), side
-        self.table[IGNORE] = IGNORE
 
     def _read(self, row: tuple[Path, Path]) -> Photo:
         file, annotation = row
@@ -133,7 +133,9 @@ class SegmentationFolder(PhotoSet):
             raise ValueError(f"{annotation} is {size} but its photo is {other} (H×W)")
         label = self.table[numbers]
         if label.min() < 0:
-            raise ValueError(f"{annotation} has the number {numbers[label < 0][0]}, which is none of the {self.name} classes")
+            held = numbers[label < 0].max()
+            shifted = " Were these labels shifted already? The published ones are 0 to 150." if held == IGNORE else ""
+            raise ValueError(f"{annotation} has the number {held}, which is none of the {self.name} classes.{shifted}")
         photo = Photo(image, None, torch.from_numpy(label), None)
         return photo if self.side is None else padded(photo, self.side)
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import operator
+import re
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+
+def counting_order(name: str) -> list:
+    """Sort key that takes digits as numbers, as a capture counts: 2 before 10, with or without zeros in front."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 def choose(frames, count: int) -> list[int]:
@@ -58,20 +64,23 @@ def read_pixels(path: Path, what: str, mode: str | None = None) -> tuple[np.ndar
     try:
         with Image.open(path) as image:
             return np.array(image.convert(mode) if mode else image), image.mode
-    except OSError as error:
+    except (OSError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read as {what}: {error}") from None
 
 
 def read_photo(path: Path) -> Tensor:  # [3, H, W] in 0..1
-    """A picture file as RGB. Raises ValueError for what cannot be read as one."""
-    pixels, _ = read_pixels(path, "a photo", "RGB")
+    """A picture file as RGB. Raises ValueError for what cannot be read as one, and for more than 8 bits a color."""
+    pixels, mode = read_pixels(path, "a photo", "RGB")
+    if mode[0] in "IF":  # Pillow would clip these, not scale them
+        raise ValueError(f"{path} has more than 8 bits a color (mode {mode}); save it with 8 bits first.")
     return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
 
 
 def read_depth(path: Path) -> Tensor:  # [H, W] in the file's units
-    """A 16-bit grey picture as numbers. Raises ValueError for other pictures."""
+    """A 16-bit grey picture as numbers; 65535, which sensors write for "no reading", becomes 0. Raises ValueError for
+    other pictures."""
     pixels, mode = read_pixels(path, "a depth map")
     if not mode.startswith("I"):  # Pillow's name of 16-bit grey is I;16, of older versions I
         kind = "8-bit" if pixels.dtype == np.uint8 else str(pixels.dtype)
         raise ValueError(f"{path} is {kind} (mode {mode}); a depth map is a 16-bit grey PNG.")
-    return torch.from_numpy(pixels.astype(np.float32))
+    return torch.from_numpy(np.where(pixels == 65535, 0, pixels).astype(np.float32))

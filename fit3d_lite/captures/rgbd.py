@@ -20,7 +20,7 @@ from tqdm import tqdm
 from ..scenes.camera import Camera
 from ..scenes.poses import explain_rigid
 from ..scenes.scene import Scene, resize_maps, resize_photos
-from .reading import choose, read_depth, read_photo, target_size
+from .reading import choose, counting_order, read_depth, read_photo, target_size
 
 __all__ = ["rgbd"]
 
@@ -64,8 +64,10 @@ def read_layout(folder: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     for part in ("images", "depth", "poses.txt", "K.txt"):
         if not (folder / part).exists():
             raise FileNotFoundError(f"{folder} has no {part}: a capture needs images/, depth/, poses.txt and K.txt.")
-    photos = sorted(p.name for p in (folder / "images").iterdir() if p.suffix.lower() in PHOTOS and p.name[0] != ".")
-    maps = sorted(p.name for p in (folder / "depth").iterdir() if p.suffix.lower() == ".png" and p.name[0] != ".")
+    photos = [p.name for p in (folder / "images").iterdir() if p.suffix.lower() in PHOTOS and p.name[0] != "."]
+    maps = [p.name for p in (folder / "depth").iterdir() if p.suffix.lower() == ".png" and p.name[0] != "."]
+    photos.sort(key=counting_order)  # poses.txt is in the order of the capture
+    maps.sort(key=counting_order)
     if not photos:
         raise ValueError(f"{folder / 'images'} has no photos ({', '.join(PHOTOS)}).")
     stems, depth_stems = [Path(p).stem for p in photos], [Path(p).stem for p in maps]

@@ -206,8 +206,10 @@ def check_depths(depths: Tensor) -> None:  # [..., H, W] metres
         raise ValueError(f"Depths must be ≥ 0 metres (0 = unknown), got {float(depths.min()):.3g}.")
     known = depths[depths > 0]
     if len(known) and float(known.median()) > 100:
+        median = float(known.median())
         raise ValueError(
-            f"The median depth is {float(known.median()):.0f}, which looks like millimetres: divide by 1000."
+            f"The median depth is {median:.0f}, so these are not metres: centimetres / 100 would give {median / 100:.3g} m, "
+            f"millimetres / 1000 {median / 1000:.3g} m; divide by the one that fits the scene."
         )
 
 

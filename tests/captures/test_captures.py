@@ -16,6 +16,7 @@ from PIL import Image
 from fit3d_lite import captures
 from fit3d_lite.base import download as downloads
 from fit3d_lite.base.download import DownloadError, hash_file
+from fit3d_lite.captures.reading import counting_order
 from fit3d_lite.scenes.camera import Camera
 from fit3d_lite.scenes.poses import agreement
 
@@ -90,6 +91,25 @@ def test_views_agree_with_each_other_at_full_and_at_other_sizes(written):
         scene = captures.rgbd(written, size=size)
         assert color_error(scene, 0, 2) < 0.02, size
         assert color_error(scene, 5, 3) < 0.02, size
+
+
+def test_frames_without_zeros_in_front_are_in_counting_order():
+    names = [f"{i}.jpg" for i in range(12)]
+    assert sorted(sorted(names), key=counting_order) == names  # 2 before 10
+    assert sorted(["b_09.png", "b_10.png", "a_11.png"], key=counting_order) == ["a_11.png", "b_09.png", "b_10.png"]
+
+
+def test_no_reading_is_unknown_and_photos_of_sixteen_bits_are_refused(box):
+    file = box / "depth/00002.png"
+    depth = np.array(Image.open(file))
+    depth[:5] = 65535
+    Image.fromarray(depth).save(file)
+    scene = captures.rgbd(box)
+    assert (scene.depths[2, :5] == 0).all() and (scene.depths[2, 5:] > 0).all()
+    grey = np.linspace(0, 65535, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(np.uint16)
+    Image.fromarray(grey).save(box / "images/00002.png")
+    with pytest.raises(ValueError, match="00002.png has more than 8 bits a color"):
+        captures.rgbd(box)
 
 
 def test_size_is_the_short_side_or_both_sides_and_resizes_like_a_scene(written):

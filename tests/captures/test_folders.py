@@ -109,6 +109,7 @@ def test_photos_and_annotations_that_do_not_pair_up_are_named(tmp_path):
     ("spoil", "message"),
     [
         (lambda path: photo(path, 12, 20), "has mode RGB; an annotation is one number a pixel"),
+        (lambda path: annotation(path, np.full((12, 20), 255)), "the number 255, .* Were these labels shifted already"),
         (lambda path: annotation(path, np.full((12, 20), 151)), "the number 151, which is none of the ADE20k training"),
         (lambda path: annotation(path, np.ones((6, 10))), r"is 6×10 but its photo is 12×20 \(H×W\)"),
         (lambda path: path.write_bytes(b"no picture"), "cannot be read as an annotation"),

@@ -345,7 +345,7 @@ def test_bad_photos_are_refused_before_any_feature_is_extracted(message):
 
 def test_bad_depths_are_refused():
     depth = TEST[0][0].depth
-    with pytest.raises(ValueError, match=r"Photo 1 of the training set: The median depth is \d{4}, which looks like millimetres"):
+    with pytest.raises(ValueError, match=r"Photo 1 of the training set: The median depth is \d{4}, so these are not metres"):
         deepen(train=pairs(target=depth * 1000))
     with pytest.raises(ValueError, match="no depth between 4.5 and 5.0 m"):
         deepen(train=pairs(target=depth.clamp(max=4), count=1), span=DepthSpan(4.5, 5.0))

@@ -106,7 +106,8 @@ REFUSALS = {
     "NaN image": (dict(images=torch.full((6, 3, 36, 48), float("nan"))), "31104 image values are NaN"),
     "NaN depth": (dict(depths=torch.full((6, 36, 48), float("nan"))), "10368 depths are NaN"),
     "negative depth": (dict(depths=-torch.ones(6, 36, 48)), "≥ 0 metres"),
-    "millimetres": (dict(depths=torch.full((6, 36, 48), 2500.0)), "median depth is 2500, which looks like millimetres"),
+    "millimetres": (dict(depths=torch.full((6, 36, 48), 2500.0)), "millimetres / 1000 2.5 m"),
+    "centimetres": (dict(depths=torch.full((6, 36, 48), 250.0)), "median depth is 250, .* centimetres / 100 would give 2.5 m"),
     "label beyond classes": (dict(labels=torch.full((6, 36, 48), 3), classes=("a", "b")), "from 3 to 3 but there are 2 classes"),
     "camera of another size": (dict(cameras=orbit(width=50)), "Camera 0 is 36×50 but its image is 36×48"),
     "focal length": (
