@@ -26,7 +26,7 @@ AGREE = 12  # test rooms on which agreement between views is measured
 ABOUT = (
     f"Judged by closed-form ridge probes (mIoU; depth RMSE in metres) fitted on {PROBE['probe_train']} rooms and tested on "
     f"{PROBE['probe_test']} others,\n{VIEWS} views of {SIZE}² each, the strength chosen on {PROBE['probe_val']} more; and by "
-    f"agreement between the views of {AGREE} test rooms: recall is the\nshare of points whose nearest neighbour in another view "
+    f"agreement between the views of {AGREE} test rooms: recall is the\nshare of points whose nearest neighbor in another view "
     "lies within 20 pixels of the true place, margin the cosine at true\nminus at shuffled places. No network was trained on any "
     "of these rooms. All rows of a repetition share rooms and seeds, so\npaired differences tell more than the spreads of the "
     "absolute numbers do."
