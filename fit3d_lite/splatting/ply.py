@@ -83,7 +83,7 @@ def load_ply(path: str | Path) -> Gaussians:
     """Read a 3DGS .ply, from this package or any other. View-dependent color (f_rest_*) is left out.
 
     Gaussians with NaN, a scale of 0 or a zero quaternion are left out, with a warning that counts them. Where the file
-    has Mip-Splatting's ``filter_3D`` (equation 9 of its paper), sizes and opacities are those after that filter.
+    has Mip-Splatting's ``filter_3D``, sizes and opacities are those after that filter.
 
     Raises FileNotFoundError, or ValueError when the path is no file, the file is not a .ply, is cut short or lacks a
     field of the 3DGS layout; the message then says what it is instead.
