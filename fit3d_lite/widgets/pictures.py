@@ -66,10 +66,15 @@ def uploaded(value) -> list[tuple[str, bytes]]:
         ValueError: neither of the two.
     """
     if isinstance(value, dict):
-        return [(name, bytes(entry["content"] if isinstance(entry, dict) else entry)) for name, entry in value.items()]
-    if isinstance(value, tuple | list) and all(isinstance(entry, dict) for entry in value):
-        return [(entry["name"], bytes(entry["content"])) for entry in value]
-    raise ValueError(f"a FileUpload's value is a dict or a tuple of dicts, not {type(value).__name__}")
+        files = [(name, entry["content"] if isinstance(entry, dict) else entry) for name, entry in value.items()]
+    elif isinstance(value, tuple | list) and all(isinstance(entry, dict) for entry in value):
+        files = [(entry["name"], entry["content"]) for entry in value]
+    else:
+        raise ValueError(f"a FileUpload's value is a dict or a tuple of dicts, not {type(value).__name__}")
+    for name, content in files:
+        if not isinstance(content, bytes | bytearray | memoryview):
+            raise ValueError(f"an uploaded file is bytes; {name} is {type(content).__name__}")
+    return [(name, bytes(content)) for name, content in files]
 
 
 def tile(

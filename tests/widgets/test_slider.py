@@ -77,6 +77,8 @@ def test_uploads_are_read_in_both_layouts_of_ipywidgets():
     assert viz.uploaded(()) == viz.uploaded({}) == []
     with pytest.raises(ValueError, match="not int"):
         viz.uploaded(3)
+    with pytest.raises(ValueError, match="an uploaded file is bytes; a is int"):
+        viz.uploaded({"a": 3})  # bytes(3) would be three zeros
 
 
 def test_a_photo_is_taken_as_a_pil_image_an_array_or_colabs_upload():
