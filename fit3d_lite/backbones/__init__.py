@@ -1,7 +1,8 @@
 """Features of vision transformers: from a name to a network, from photos to patch grids, kept once they are made.
 
-Read vit.py first, then load.py and checkpoints.py (weights), features.py (many photos, and the one cache), assembly.py
-(several ViTs read as one), adapters.py (fewer weights to train).
+Read vit.py first, then load.py and checkpoints.py (weights; in few bytes: compact.py; as other programs wrap them:
+wrappings.py), features.py (many photos, and the one cache), assembly.py (several ViTs read as one), adapters.py (fewer
+weights to train).
 
 Letters: V photos, H W pixels, p the side of a patch, h w patches, C channels.
 """
