@@ -5,7 +5,7 @@
     tuned.history.plot()                                        # loss, standard-deviation ratio, cosine to the original
 
 Each step takes a few photos of any scene, renders the lifted features from the same cameras at the patch grid, and
-takes one step of AdamW on their distance (arXiv 2407.20229, section 3.3). What is trained, how, and what else pulls is
+takes one step of AdamW on their distance (arXiv 2407.20229). What is trained, how, and what else pulls is
 the recipe's (recipes.py). From a shell, and on several GPUs: ``python -m fit3d_lite finetune --help``.
 """
 
@@ -105,7 +105,8 @@ def finetune(
     sampler = Sampler([s for s, _ in rendered.where], recipe.batch, shards, seed, processes.rank() * shards)
     sampler.steps = processes.least(sampler.steps, device)  # the same in every process
     steps = sampler.steps * recipe.epochs
-    settings = _settings(vit, scenes, rendered, recipe, seed, dtype, shards)
+    # Hashing every photo takes time, and only a run that is kept is ever compared with another.
+    settings = {} if checkpoint is None else _settings(vit, scenes, rendered, recipe, seed, dtype, shards)
     # What a run draws (LoRA's start, dropout if a ViT has any) depends on its seed and on nothing before it.
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)

@@ -1,6 +1,6 @@
 """What a fine-tuning run is made of: one record of settings, and the recipes that have a name.
 
-``paper`` is FiT3D's second stage (arXiv 2407.20229, section 3.3 and its supplement; finetune.py and engine.py of
+``paper`` is FiT3D's second stage (arXiv 2407.20229 and its supplement; finetune.py and engine.py of
 github.com/ywyue/FiT3D). ``lite`` is this course's: found on procedural rooms by the search that stands in
 bench/results/finetune.md, so that the fine-tuned features are better than the original's without them beside.
 """
