@@ -19,7 +19,7 @@ from fit3d_lite.base.whole import replace_when_whole
 from fit3d_lite.probing.seeds import Runs, paired
 from fit3d_lite.rooms import SEEDS
 
-from .report import in_fresh_process, table, write
+from .report import cell, in_fresh_process, table, write
 from .tuned import CACHE, ROOMS, VIEWS, original, tuned_vit
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -108,10 +108,6 @@ def measured(row: str, options: dict | None, judges: list, concat: bool) -> dict
             results.append(Measured(row, **json.loads(key.read_text())))
     print(row, {way: [round(r.miou, 4) for r in results] for way, results in runs.items()}, flush=True)
     return {way: Runs(results) for way, results in runs.items()}
-
-
-def cell(runs: Runs, metric: str) -> str:
-    return f"{runs.mean(metric):.3f} ± {runs.spread(metric):.3f}"
 
 
 def gain(runs: Runs, base: Runs, metric: str) -> str:

@@ -22,7 +22,7 @@ from fit3d_lite.base.whole import replace_when_whole
 from fit3d_lite.probing.seeds import Runs, paired
 
 from .judge import ABOUT, AGREE, PROBE, judge
-from .report import in_fresh_process, table, write
+from .report import cell, in_fresh_process, table, write
 from .tuned import CACHE, NETWORKS, original, tuned_vit
 
 REPETITIONS = 5
@@ -94,10 +94,6 @@ def measured(rows: dict) -> dict[str, dict[str, Runs]]:
         for row, options in rows.items():
             found[row].append(judged(row, options, repetition))
     return {row: dict(zip(("alone", "beside"), map(Runs, zip(*pairs)), strict=True)) for row, pairs in found.items()}
-
-
-def cell(runs: Runs, metric: str) -> str:
-    return f"{runs.mean(metric):.3f} ± {runs.spread(metric):.3f}"
 
 
 def gain(runs: Runs, base: Runs, metric: str) -> str:

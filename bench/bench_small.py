@@ -19,7 +19,7 @@ from fit3d_lite.probing.seeds import Runs
 from tools.small_vit import BLOCKS, cut, photographs, standardise, whole_state
 
 from .judge import ABOUT, SIZE, judge
-from .report import table, write
+from .report import cell, table, write
 
 REPETITIONS = 5
 KEPT = (4, 6, 8, 10, 12)  # blocks
@@ -88,7 +88,7 @@ def main() -> None:
     a_block = sum(t.numel() for key, t in state.items() if key.startswith("blocks.0.")) / 1e6
     body = []
     for (b, norm), runs in found.items():
-        cells = [f"{runs.mean(metric):.3f} ± {runs.spread(metric):.3f}" for metric in METRICS]
+        cells = [cell(runs, metric) for metric in METRICS]
         label = f"**{b}**" if (b, norm) == (SMALL["depth"], "standardised") else b
         body.append([label, norm, *cells, f"{rates[b]:.1f}", f"{size + (b - SMALL['depth']) * a_block:.1f}"])
     header = ["blocks", "last norm", "mIoU", "RMSE, m", "recall", "margin", "cosine, shuffled", "AUC", "photos/s", "MB int8"]

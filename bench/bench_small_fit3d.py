@@ -11,7 +11,7 @@ from fit3d_lite.base.machine import asset
 from fit3d_lite.probing.seeds import Runs, paired
 
 from .judge import ABOUT, judge
-from .report import table, write
+from .report import cell, table, write
 
 REPETITIONS = 5
 METRICS = {"miou": "mIoU", "rmse": "RMSE, m", "recall": "recall, 20 px", "margin": "cosine margin"}
@@ -42,7 +42,7 @@ def main() -> None:
             print(repetition, name, result, flush=True)
     runs = {name: Runs(results) for name, results in found.items()}
     body = [
-        [name, *(f"{r.mean(m):.3f} ± {r.spread(m):.3f}" if hasattr(r[0], m) else "" for m in METRICS)]
+        [name, *(cell(r, m) if hasattr(r[0], m) else "" for m in METRICS)]
         for name, r in runs.items()
     ]
     said = []

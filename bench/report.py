@@ -27,6 +27,11 @@ def seconds(call, repeat: int = 5) -> float:
     return statistics.median(times)
 
 
+def cell(runs, metric: str) -> str:
+    """Mean ± standard deviation of a metric over repetitions (``fit3d_lite.probing.seeds.Runs``), as tables show it."""
+    return f"{runs.mean(metric):.3f} ± {runs.spread(metric):.3f}"
+
+
 def peak_mb() -> float:
     """Largest resident memory of this process so far, in MB (macOS counts bytes). On Linux from /proc: there the
     getrusage value of a new process starts at the size of the process that started it."""
