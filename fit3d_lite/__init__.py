@@ -8,7 +8,7 @@ from . import captures, rooms, viz
 from .backbones import Assembly, RawPixels
 from .base import DownloadError
 from .correspondence import Consistency, consistency, consistency_by_block, mask_propagation, probe3d_recall, view_pairs
-from .course import Row, card, check, check_close, exercise, predict, reveal, setup
+from .course import Row, card, check, check_close, exercise, predict, quiz, reveal, setup
 from .finetuning import RECIPES, finetune
 from .lifting import lift, patch_matrix
 from .probing import LabelledPhotos, paired, probe_depth, probe_segmentation, quick_probe
@@ -37,7 +37,7 @@ __all__ = [
     "Scene", "backend", "build_gsplat", "captures", "card", "check", "check_close", "consistency",
     "consistency_by_block", "exercise", "finetune", "fit", "lift", "load_ply", "load_vit", "mask_propagation", "paired",
     "patch_matrix", "photo_psnr", "predict", "probe3d_recall", "probe_depth", "probe_segmentation", "project",
-    "quick_probe", "render", "reveal", "room", "rooms", "save_ply", "save_vit", "set_backend", "setup", "view_matrix",
+    "quick_probe", "quiz", "render", "reveal", "room", "rooms", "save_ply", "save_vit", "set_backend", "setup", "view_matrix",
     "view_pairs", "viz",
 ]  # fmt: skip
 

@@ -21,15 +21,19 @@ from .checkpoints import NAMES, SMALL, TINY
 
 PUBLISHED = "yuanwenyue/FiT3D"  # on huggingface.co: <name>_finetuned.pth
 TINY_FILES = {"original": "vit_tiny.safetensors", "fit3d": "vit_tiny_fit3d.safetensors"}
-SMALL_FILES = {"original": "vit_small.safetensors", "fit3d": "vit_small_fit3d.safetensors"}
+SMALL_FILES = {
+    "original": "vit_small.safetensors",
+    "fit3d": "vit_small_fit3d.safetensors",
+    "wrong_poses": "vit_small_wrong_poses.safetensors",  # the control: fine-tuned likewise, each photo with another's camera
+}
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-KINDS = ("original", "fit3d", "random")
+KINDS = ("original", "fit3d", "random", "wrong_poses")
 
 
 def build(name: str, weights="original", cache=None, seed: int = 0) -> tuple[nn.Module, str, dict]:
     """Model, name and configuration for ``ViT``; the arguments and what is raised are those of ``load_vit``."""
     if weights not in KINDS and not Path(weights).suffix:
-        raise ValueError(f'weights must be "original", "fit3d", "random" or the path of a file, not {weights!r}')
+        raise ValueError(f'weights must be "original", "fit3d", "random", "wrong_poses" or the path of a file, not {weights!r}')
     if name == "tiny":
         return _tiny(weights, seed)
     options = {"depth": SMALL["depth"]} if name == "small" else {}
@@ -111,6 +115,8 @@ def _file(name, timm_name, weights, cache) -> Path:
         return Path(weights)
     if name == "small":
         return asset(SMALL_FILES[weights])
+    if weights == "wrong_poses":
+        raise ValueError(f'weights="wrong_poses", a control, exists for "small" alone, not for {name!r}')
     if weights == "fit3d":
         if name not in NAMES:
             raise ValueError(

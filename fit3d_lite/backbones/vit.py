@@ -171,7 +171,8 @@ def load_vit(
             timm name of any other ViT. "small" is a real ViT-S/14 cut to 8 blocks (assets/README.md), "tiny" was trained
             on procedural rooms.
         weights: "original" (pretrained, from timm's hub), "fit3d" (fine-tuned by FiT3D's authors; for "small" and
-            "tiny" by this course), "random" (untrained, from ``seed``: the control), or the path of a checkpoint
+            "tiny" by this course), "random" (untrained, from ``seed``: a control), "wrong_poses" ("small" alone: fine-tuned like
+            "fit3d", but each photo towards what another camera of its room sees: the other control), or the path of a checkpoint
             (``read_weights``).
         device: by default the GPU if there is one.
         dtype: of the weights, by default float32.

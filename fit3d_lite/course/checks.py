@@ -1,4 +1,4 @@
-"""Visible checks, exercises and guesses: what a notebook says about its own results.
+"""Visible checks and guesses: what a notebook says about its own results.
 
 Each shows HTML in a notebook, with a plain-text twin for terminals and screen readers, and a small JSON part
 (``application/vnd.fit3d.check+json``) from which the gallery counts checks. A symbol and a word say what a color says.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..widgets.notebook import AMBER, BLUE, GREEN, RED, number, show, strip
+from ..widgets.notebook import BLUE, GREEN, RED, number, show, strip
 from .settings import chosen
 
 CHECK_MIME = "application/vnd.fit3d.check+json"
@@ -35,6 +35,11 @@ def check(ok, what: str, hint: str) -> None:
     if isinstance(ok, str):
         raise ValueError(f"check needs one yes or no and got the text {ok!r}; compare it with something")
     passed = bool(ok) and bool(ok == ok)  # nan is true to Python, and unequal to itself
+    _settle(passed, what, hint)
+
+
+def _settle(passed: bool, what: str, hint: str) -> None:
+    """Show a check; a failed one stops the notebook where its expectation was measured (see settings.py)."""
     _show_check(passed, what, hint if chosen.strict else f"{hint} (or it is otherwise at full size, which is not measured yet)")
     if not passed and chosen.strict:
         raise AssertionError(hint)
@@ -49,9 +54,10 @@ def _show_check(passed: bool, what: str, hint: str) -> None:
         show(f"✗ not so: {what}\n  Likely: {hint}", markup, CHECK_MIME, payload)
 
 
-def _tensor(value) -> torch.Tensor:
-    tensor = torch.as_tensor(value).detach().cpu()
-    return (tensor if tensor.layout == torch.strided else tensor.to_dense()).double()
+def tensor(value) -> torch.Tensor:
+    """On the CPU, dense, in double precision: what two answers are compared as."""
+    made = torch.as_tensor(value).detach().cpu()
+    return (made if made.layout == torch.strided else made.to_dense()).double()
 
 
 def check_close(mine, reference, what: str, hint: str, tol: float = 1e-5) -> None:
@@ -61,68 +67,30 @@ def check_close(mine, reference, what: str, hint: str, tol: float = 1e-5) -> Non
     itself where the reference is all zero); the difference is shown either way. NaN and infinity never pass.
 
     Raises:
-        AssertionError: when the shapes or the values differ; the message ends with the hint.
+        AssertionError: when the shapes or the values differ, in the quick profile; the message ends with the hint.
     """
-    mine, reference = _tensor(mine), _tensor(reference)
+    mine, reference = tensor(mine), tensor(reference)
     if mine.shape != reference.shape:
-        said = f"yours has shape {tuple(mine.shape)}, the reference {tuple(reference.shape)}. {hint}"
-        _show_check(False, what, said)
-        raise AssertionError(said)
-    worst, scale = _difference(mine, reference)
+        return _settle(False, what, f"yours has shape {tuple(mine.shape)}, the reference {tuple(reference.shape)}. {hint}")
+    worst, scale = difference(mine, reference)
     limit = tol * (scale or 1.0)
     passed = worst <= limit < math.inf
     said = f"the largest difference is {worst:.2g}, allowed is {limit:.2g}. {hint}"
-    _show_check(passed, f"{what} (largest difference {worst:.1g})" if passed else what, said)
-    if not passed:
-        raise AssertionError(said)
+    _settle(passed, f"{what} (largest difference {worst:.1g})" if passed else what, said)
 
 
-def _difference(mine: torch.Tensor, reference: torch.Tensor) -> tuple[float, float]:
+def difference(mine: torch.Tensor, reference: torch.Tensor) -> tuple[float, float]:
+    """Largest difference, and the reference's largest magnitude."""
     if mine.numel() == 0:
         raise ValueError(f"there is nothing to compare: both have shape {tuple(mine.shape)}")
     return (mine - reference).abs().max().item(), reference.abs().max().item()
 
 
-def _unsolved(answer) -> bool:
+def unsolved(answer) -> bool:
+    """Whether nothing was filled in: None, ``...`` or the empty choice of a form."""
     if isinstance(answer, tuple | list):
-        return any(_unsolved(a) for a in answer)
-    return answer is None or answer is ...
-
-
-def exercise(answer, expected, what: str, hint: str, tol: float = 1e-4) -> None:
-    """Check a reader's answer without ever stopping the notebook.
-
-    "Not solved yet" when ``answer`` is None or ``...``; green when it is right; the hint when it is wrong.
-
-    Args:
-        answer: the reader's number, text, tensor or tuple of those.
-        expected: the right answer, or a function ``answer -> bool``.
-        tol: for numbers and tensors, relative to the expected answer's largest magnitude.
-    """
-    if _unsolved(answer):
-        state, rgb, text = "open", BLUE, f"○ not solved yet: {what}"
-    else:
-        try:
-            right = bool(expected(answer)) if callable(expected) else _same(answer, expected, tol)
-            reason = ""
-        except Exception as error:  # a reader's half-made answer may be anything; say what broke and go on
-            right, reason = False, f" (comparing it failed: {error})"
-        state, rgb = ("solved", GREEN) if right else ("wrong", AMBER)
-        text = f"✓ solved: {what}" if right else f"✗ not yet: {what}{reason}\n  Hint: {hint}"
-    payload = {"kind": "exercise", "what": what, "state": state}
-    show(text, strip(rgb, html.escape(text).replace("\n", "<br>")), CHECK_MIME, payload)
-
-
-def _same(answer, expected, tol: float) -> bool:
-    if isinstance(expected, tuple | list):
-        return len(answer) == len(expected) and all(_same(a, e, tol) for a, e in zip(answer, expected, strict=True))
-    if isinstance(expected, str | bool):
-        return answer == expected
-    answer, expected = _tensor(answer), _tensor(expected)
-    if answer.shape != expected.shape:
-        raise ValueError(f"yours has shape {tuple(answer.shape)}, expected is {tuple(expected.shape)}")
-    worst, scale = _difference(answer, expected)
-    return worst <= tol * (scale or 1.0) < math.inf
+        return any(unsolved(a) for a in answer)
+    return answer is None or answer is ... or (isinstance(answer, str) and not answer)
 
 
 @dataclass
@@ -135,8 +103,13 @@ class Guess:
 
 
 def predict(question: str, guess=None, unit: str = "") -> Guess:
-    """Note what the reader expects before a cell measures it; ``None`` or ``...`` means no guess yet."""
-    made = "no guess yet: set one above" if _unsolved(guess) else f"your guess: {number(guess)} {unit}".rstrip()
+    """Note what the reader expects before a cell measures it; nothing chosen means no guess yet.
+
+    A form gives text: "30 %" is the number 30 when a number is revealed.
+    """
+    said = _number(guess)
+    made = f"your guess: {guess if said is None else number(said)} {'' if said is None else unit}".rstrip()
+    made = "no guess yet: choose one above" if unsolved(guess) else made
     text = f"? {question}\n  {made}"
     show(text, strip(BLUE, f"<b>?</b> {html.escape(question)}<br><b>{html.escape(made)}</b>"))
     return Guess(question, guess, unit)
@@ -145,13 +118,14 @@ def predict(question: str, guess=None, unit: str = "") -> Guess:
 def reveal(guess: Guess, value) -> None:
     """Show the measured ``value`` beside the guess; a wrong guess is no error, it is the point."""
     measured = f"{number(value)} {guess.unit}".rstrip()
-    if _unsolved(guess.value):
+    if unsolved(guess.value):
         made, verdict = "none", "guess first next time: it is how the number stays with you"
-    elif isinstance(value, str | bool) or isinstance(guess.value, str):
+    elif isinstance(value, str | bool) or _number(guess.value) is None:
         made = str(guess.value)
         verdict = "as you said" if str(guess.value).casefold() == str(value).casefold() else "not as you said"
     else:
-        made, off = f"{number(guess.value)} {guess.unit}".rstrip(), float(guess.value) - float(value)
+        said = _number(guess.value)
+        made, off = f"{number(said)} {guess.unit}".rstrip(), said - float(value)
         verdict = "exactly" if off == 0 else f"your guess is {number(abs(off))} too {'high' if off > 0 else 'low'}"
     cells = "".join(
         f'<span style="display:inline-block;margin-right:2em">{k} <b>{html.escape(v)}</b></span>'
@@ -159,3 +133,11 @@ def reveal(guess: Guess, value) -> None:
     )
     markup = strip(BLUE, f"<b>!</b> {html.escape(guess.question)}<br>{cells}<i>{html.escape(verdict)}</i>")
     show(f"! {guess.question}\n  guessed {made} · measured {measured} · {verdict}", markup)
+
+
+def _number(guess) -> float | None:
+    """The number that a guess begins with; None where it is a word."""
+    try:
+        return float(guess.replace(",", "").split()[0] if isinstance(guess, str) else guess)
+    except (ValueError, TypeError, IndexError):  # a word, nothing chosen
+        return None

@@ -89,7 +89,7 @@ class Recipe:
 
 RECIPES = {
     "paper": Recipe(),
-    "lite": Recipe(lr=3e-4, batch=4, epochs=3, warmup=10, decay=True, geometry=0.2, restore_spread=True),
+    "lite": Recipe(lr=1e-4, batch=4, epochs=3, warmup=10, decay=True, geometry=0.05, restore_spread=True),
 }
 
 

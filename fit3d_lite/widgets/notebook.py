@@ -29,13 +29,15 @@ def show(text: str, markup: str, mime: str | None = None, payload: dict | None =
 
 
 def number(value) -> str:
-    """A number as a reader wants it: three figures, whole numbers whole."""
+    """A number as a reader wants it: three significant digits, whole numbers whole."""
     if isinstance(value, bool | str):
         return str(value)
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) < 1e6):
         return f"{int(value):,}"
-    size = abs(float(value))
-    return f"{float(value):.3g}" if size >= 100 or size < 0.1 else f"{float(value):.3f}"
+    value = float(value)
+    if 999.5 <= abs(value) < 1e6:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) < 0.1 else f"{value:#.3g}".rstrip(".")
 
 
 def strip(rgb: str, content: str) -> str:

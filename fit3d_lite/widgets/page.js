@@ -212,7 +212,21 @@ const match = box => {
   draw();
 };
 
-for (const [name, live] of Object.entries({frames, points, click, bins, match}))
+// A quiz: answers fold out by themselves; here the first one that is opened of each question counts.
+const quiz = box => {
+  const questions = [...box.querySelectorAll('.f3d-question')], said = box.querySelector('output'), first = new Map();
+  const draw = () => {
+    const right = [...first.values()].filter(x => x).length;
+    said.textContent = `${right} right at the first try, ${first.size} of ${questions.length} answered`;
+  };
+  questions.forEach(question => question.querySelectorAll('details').forEach(answer => answer.ontoggle = () => {
+    if (answer.open && !first.has(question)) first.set(question, answer.dataset.right == 1);
+    draw();
+  }));
+  draw();
+};
+
+for (const [name, live] of Object.entries({frames, points, click, bins, match, quiz}))
   document.querySelectorAll(`.f3d-${name}:not([data-on])`).forEach(box => {
     box.dataset.on = 1;
     box.querySelector('.f3d-bar').style.display = 'flex';

@@ -1,0 +1,113 @@
+"""Do the exercises do what they say? Every printed solution must be accepted, every typical wrong answer refused by name.
+
+    python -m tools.exercises            # one line an exercise; exit code 1 when one is not as it should be
+    python -m tools.exercises 01 03      # of some lessons
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+from fit3d_lite.course import exercises
+
+from .bootstrap import ROOT
+
+CALL = re.compile(r'f3d\.exercise\("(\w+\.\d+)"')
+SOLUTION = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)```", re.DOTALL)
+KNOWN = """import math, numpy as np, torch, torch.nn.functional as F
+import fit3d_lite as f3d
+from fit3d_lite import viz
+"""
+
+
+def lessons() -> dict[str, Path]:
+    return {path.name.split("_")[0]: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+
+
+def printed(path: Path) -> dict[str, tuple[str, str | None]]:
+    """By exercise, its cell as far as the call that judges it, and the solution printed below."""
+    cells, found = json.loads(path.read_text(encoding="utf-8"))["cells"], {}
+    for at, cell in enumerate(cells):
+        source = "".join(cell["source"])
+        if cell["cell_type"] != "code" or not (call := CALL.search(source)):
+            continue
+        below = "".join(cells[at + 1]["source"]) if at + 1 < len(cells) else ""
+        solution = SOLUTION.search(below)
+        found[call[1]] = source, solution[1] if solution else None
+    return found
+
+
+def solved(cell: str, solution: str) -> str:
+    """The cell with the solution in the place of what it fills in, as far as the call that judges it."""
+    names = {name for node in ast.parse(solution).body for name in _defined(node)}
+    kept, lines = [], cell.splitlines()
+    for node in ast.parse(cell).body:
+        text = "\n".join(lines[node.lineno - 1 : node.end_lineno])
+        if not _defined(node) & names:
+            kept.append(text)
+        if CALL.search(text):
+            break
+    return "\n".join([*kept[:-1], solution, kept[-1]])
+
+
+def _defined(node: ast.stmt) -> set[str]:
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return {node.name}
+    targets = getattr(node, "targets", [getattr(node, "target", None)])
+    return {n.id for target in targets if target is not None for n in ast.walk(target) if isinstance(n, ast.Name)}
+
+
+def said(code: str) -> str:
+    """What a cell prints. Solutions need nothing of their lesson but its imports: what they are tried on comes from here."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(KNOWN + code, "cell", "exec"), {})
+    return out.getvalue()
+
+
+def faults(name: str, cell: str, solution: str | None) -> list[str]:
+    """What is wrong with one exercise, a sentence each."""
+    lesson, _, number = name.partition(".")
+    known = exercises.lesson(lesson).EXERCISES
+    if int(number) not in known:
+        return ["nothing is known of it"]
+    asked, found = known[int(number)], []
+    if "○ not solved yet" not in (text := said(solved(cell, ""))):
+        found.append(f"the empty cell says: {text.strip()}")
+    if solution is None:
+        found.append("no solution is printed below it")
+    elif not (text := said(solved(cell, solution))).startswith("✓ solved"):
+        found.append(f"its printed solution is refused: {text.strip()}")
+    if (state := exercises.judge(asked, asked.answer))[0] != "solved":
+        found.append(f"its own right answer is refused: {state[1]}")
+    if len(asked.mistakes) < 2:
+        found.append(f"{len(asked.mistakes)} typical wrong answers are known, 2 are needed")
+    if asked.minutes >= 10 and len(asked.cases()) < 3:
+        found.append(f"{len(asked.cases())} cases, 3 are needed for an exercise of {asked.minutes} minutes")
+    for sentence, mistake in asked.mistakes.items():
+        state, text = exercises.judge(asked, mistake)
+        if state != "wrong" or f"Likely: {sentence}" not in text:
+            found.append(f'the wrong answer "{sentence}" is met with: {state} {text}')
+    return found
+
+
+def main(asked: list[str]) -> int:
+    bad = 0
+    for lesson, path in lessons().items():
+        if asked and lesson not in asked:
+            continue
+        for name, (cell, solution) in printed(path).items():
+            wrong = faults(name, cell, solution)
+            bad += len(wrong)
+            print(f"{name}:", "; ".join(wrong) or "the printed solution is accepted, each wrong answer refused by its name")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
