@@ -57,14 +57,15 @@ def target_size(size, height: int, width: int) -> tuple[int, int]:  # rows, colu
 
 
 def read_pixels(path: Path, what: str, mode: str | None = None) -> tuple[np.ndarray, str]:
-    """The pixels of a picture file and its Pillow mode, converted first where ``mode`` is given. Raises ValueError
-    where the file cannot be read as ``what``."""
-    from PIL import Image  # late: those who read no file need not load it
+    """The pixels of a picture file, upright as its EXIF note says, and its Pillow mode, converted first where ``mode``
+    is given. Raises ValueError where the file cannot be read as ``what``."""
+    from PIL import Image, ImageOps  # late: those who read no file need not load it
 
     try:
         with Image.open(path) as image:
-            return np.array(image.convert(mode) if mode else image), image.mode
-    except (OSError, Image.DecompressionBombError) as error:
+            upright = ImageOps.exif_transpose(image)
+            return np.array(upright.convert(mode) if mode else upright), image.mode
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read as {what}: {error}") from None
 
 

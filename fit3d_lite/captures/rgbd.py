@@ -2,10 +2,10 @@
 
 A capture's folder holds:
 
-    images/NAME.png or .jpg   photos, all of one size
+    images/NAME.png or .jpg   photos, all of one size, turned upright as their EXIF notes say
     depth/NAME.png            uint16, ``depth_scale`` units to the metre, 0 = not measured; the size of the photos
     poses.txt                 one camera-to-world 4×4 a line, row by row, OpenCV axes, in the order of the photos' names
-    K.txt                     3×3, pixels
+    K.txt                     3×3, pixels of the photos
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from tqdm import tqdm
 from ..scenes.camera import Camera
 from ..scenes.poses import explain_rigid
 from ..scenes.scene import Scene, resize_maps, resize_photos
+from .judging import judge_geometry
 from .reading import choose, counting_order, read_depth, read_photo, target_size
 
 __all__ = ["rgbd"]
 
-PHOTOS = (".png", ".jpg", ".jpeg")
+PHOTOS = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def rgbd(folder, frames=None, size=None, depth_scale: float = 1000.0, name: str | None = None) -> Scene:
@@ -46,12 +47,15 @@ def rgbd(folder, frames=None, size=None, depth_scale: float = 1000.0, name: str 
     Raises:
         FileNotFoundError: the folder, or one of its four parts, is missing.
         ValueError: photos, depths and poses do not pair up; a depth map is not 16-bit or not the size of its photo; K
-            is not 3×3; a pose is not rigid; frames outside the capture; or what Scene refuses, such as poses that
-            contradict the depths while their inverse agrees.
+            is not 3×3; a pose is not rigid; frames outside the capture; another convention, unit or K fits
+            the depths of neighbouring photos clearly better (warned of where it is less clear); or what Scene refuses.
     """
+    if not depth_scale > 0:
+        raise ValueError(f"depth_scale is the number of depth units in one metre and must be > 0, got {depth_scale}.")
     folder = Path(folder).expanduser()
     stems, poses, K = read_layout(folder)
     positions = choose(frames, len(stems))
+    judge_geometry(folder, [folder / "depth" / f"{stem}.png" for stem in stems], poses, K, depth_scale)
     files = [(photo_of(folder, stems[i]), folder / "depth" / f"{stems[i]}.png") for i in positions]
     lines = [i + 1 for i in positions]
     return read_scene(folder, files, poses[positions], lines, K, size, depth_scale, name or folder.resolve().name)
@@ -88,31 +92,41 @@ def read_layout(folder: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
 
 
 def read_poses(path: Path) -> np.ndarray:  # [V, 4, 4] float64
-    """The matrices of a file with 16 numbers a line; empty lines and lines that start with # are passed over."""
+    """The matrices of a file with the 16 numbers of a 4×4 or the 12 of a 3×4 in a line."""
     rows = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
+    for number, words in _lines(path):
         try:
-            row = [float(word) for word in line.split()]
+            row = [float(word) for word in words]
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}; a line holds the 16 numbers of a 4×4 matrix.") from None
-        if len(row) != 16:
+        if len(row) not in (12, 16):
             raise ValueError(f"{path}, line {number} has {len(row)} numbers; a line holds the 16 of a 4×4 matrix.")
-        rows.append(row)
+        rows.append(row + [0.0, 0.0, 0.0, 1.0][: 16 - len(row)])
     return np.array(rows, dtype=np.float64).reshape(-1, 4, 4)
 
 
 def read_K(path: Path) -> np.ndarray:  # [3, 3] float64
-    """The 3×3 matrix in a text file, one row a line."""
-    rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
+    """The 3×3 matrix in a text file, one row a line; of a 3×4 or 4×4, as ScanNet writes it, the part that counts."""
     try:
-        K = [[float(word) for word in row] for row in rows]
+        K = [[float(word) for word in words] for _, words in _lines(path)]
     except ValueError as error:
         raise ValueError(f"{path}: {error}; it must hold a 3×3 matrix of numbers.") from None
-    if [len(row) for row in K] != [3, 3, 3]:
-        raise ValueError(f"{path} must hold a 3×3 matrix, one row a line, got {len(K)} rows of {[len(r) for r in K]}.")
+    shape = [len(row) for row in K]
+    if shape in ([4] * 3, [4] * 4) and not any(row[3] for row in K[:3]) and K[3:] in ([], [[0, 0, 0, 1]]):
+        return np.array(K)[:3, :3]
+    if shape != [3, 3, 3]:
+        raise ValueError(f"{path} must hold a 3×3 matrix, one row a line, got {len(K)} rows of {shape}.")
     return np.array(K)
+
+
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Number and words of each line, split at blanks or commas; empty lines and those that start with # are left out."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").replace(",", " ").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text in UTF-8 ({error}).") from None
+    words = [(number, line.split()) for number, line in enumerate(lines, 1)]
+    return [(number, row) for number, row in words if row and row[0][0] != "#"]
 
 
 def photo_of(folder: Path, stem: str) -> Path | None:
@@ -135,8 +149,6 @@ def read_scene(
     name: str,
 ) -> Scene:
     """The Scene of these frames. Poses are checked first, as that is quick and reading photos is not."""
-    if not depth_scale > 0:
-        raise ValueError(f"depth_scale is the number of depth units in one metre and must be > 0, got {depth_scale}.")
     motions = [_inverse(pose, f"{folder / 'poses.txt'}, matrix {line}") for pose, line in zip(poses, lines)]
     shape = target = None
     images, depths = [], []
@@ -156,6 +168,12 @@ def read_scene(
         depths.append(metres)
     height, width = shape
     K = torch.from_numpy(K).float()
+    x, y = K[:2, 2].tolist()
+    if not (1 <= x <= width - 1 and 1 <= y <= height - 1):
+        raise ValueError(
+            f"{folder / 'K.txt'} puts the principal point at ({x:.4g}, {y:.4g}), which is not inside photos of "
+            f"{width}×{height} pixels (W×H): K must be in pixels of these photos, not of a larger size or in 0..1."
+        )
     cameras = [Camera(K, motion, width, height).scaled(target[1], target[0]) for motion in motions]
     try:
         return Scene(torch.stack(images), cameras, torch.stack(depths), name=name)

@@ -47,7 +47,8 @@ def explain_rigid(pose: Tensor) -> str:  # pose [4, 4]
     return ""
 
 
-def _hypotheses(poses: Tensor) -> dict[str, Tensor]:  # [V, 4, 4] -> name: [V, 4, 4]
+def conventions(poses: Tensor) -> dict[str, Tensor]:  # [V, 4, 4] -> name: [V, 4, 4]
+    """What these poses would be, had they been written in another convention; only those that are rigid motions."""
     opengl = torch.diag(poses.new_tensor([1.0, -1.0, -1.0, 1.0]))
     turned = poses.clone()
     turned[:, :3, :3] = poses[:, :3, :3].transpose(1, 2)
@@ -71,17 +72,19 @@ def agreement(
     poses: Tensor,  # [V, 4, 4] world to camera
     intrinsics: Tensor,  # [V, 3, 3]
     depths: Tensor,  # [V, H, W]
+    pairs: list[tuple[int, int]] | None = None,
 ) -> float:
     """Share of pixels with a depth that, carried into a nearby view, land where that view has the same depth
-    (within 5 %).
+    (within 5 %). ``pairs`` says which views are near each other; without them, views one and two places apart.
     """
     count, height, width = depths.shape
     poses, intrinsics = poses.double(), intrinsics.double()
     rows = torch.linspace(0, height - 1, min(SAMPLES, height)).round().long()
     columns = torch.linspace(0, width - 1, min(SAMPLES, width)).round().long()
     v, u = torch.meshgrid(rows, columns, indexing="ij")
-    pairs = [(i, i + step) for step in (1, 2) for i in range(count - step)]
-    pairs = pairs[:: max(1, len(pairs) // PAIRS)]
+    if pairs is None:
+        pairs = [(i, i + step) for step in (1, 2) for i in range(count - step)]
+        pairs = pairs[:: max(1, len(pairs) // PAIRS)]
     same = total = 0
     for i, j in pairs:
         z = depths[i][v, u].double()
@@ -122,7 +125,7 @@ def explain_pose(cameras, depths: Tensor) -> str:
     given = agreement(poses, intrinsics, depths) if rigid else 0.0
     if given > 1 / CLEARLY:
         return ""  # nothing can be that much better
-    scores = {name: agreement(p, intrinsics, depths) for name, p in _hypotheses(poses).items()}
+    scores = {name: agreement(p, intrinsics, depths) for name, p in conventions(poses).items()}
     if not scores:
         return ""
     best = max(scores, key=scores.get)

@@ -147,10 +147,14 @@ def test_frames_chooses_photos_with_their_own_depths_and_cameras(written, frames
         torch.testing.assert_close(camera.world_to_camera, everything.cameras[i].world_to_camera)
 
 
-def test_depth_scale_is_units_in_a_metre(written):
-    torch.testing.assert_close(
-        captures.rgbd(written, 2, depth_scale=5000.0).depths * 5, captures.rgbd(written, 2).depths
-    )
+def rewrite_depths(folder, change):
+    for file in (folder / "depth").iterdir():
+        Image.fromarray(change(np.array(Image.open(file)))).save(file)
+
+
+def test_depth_scale_is_units_in_a_metre(written, box):
+    rewrite_depths(box, lambda depth: depth * 5)
+    torch.testing.assert_close(captures.rgbd(box, 2, depth_scale=5000.0).depths, captures.rgbd(written, 2).depths)
     with pytest.raises(ValueError, match="depth_scale .* > 0, got 0"):
         captures.rgbd(written, depth_scale=0)
 
@@ -166,6 +170,91 @@ def test_poses_of_few_decimals_become_exact_rotations_or_are_refused(tmp_path):
         ValueError, match=r"poses.txt, matrix 1: camera-to-world is not a rigid motion: R Rᵀ differs .* by 0\.0"
     ):
         captures.rgbd(write_capture(tmp_path / "two", stems, decimals=2))
+
+
+def rewrite_poses(folder, change):
+    poses = np.loadtxt(folder / "poses.txt").reshape(-1, 4, 4)
+    np.savetxt(folder / "poses.txt", change(poses).reshape(len(poses), -1))
+
+
+WRONG = {
+    "OpenGL": (lambda poses: poses @ np.diag([1, -1, -1, 1.0]), None, "looks like OpenGL axes"),
+    "world-to-camera": (np.linalg.inv, None, r"looks like camera-to-world poses \(pass pose.inverse"),
+    "×10": (lambda poses: poses * TRANSLATIONS + poses * 10 * (1 - TRANSLATIONS), None, "translations .* by about 0.1"),
+    "÷5": (lambda poses: poses * TRANSLATIONS + poses / 5 * (1 - TRANSLATIONS), None, "translations .* by about 5"),
+    "K × 2": (None, np.diag([2.0, 2, 1]), "photos of another size .*first row by 0.5"),
+    "K ÷ 2": (None, np.diag([0.5, 0.5, 1]), "photos of another size .*first row by 2"),
+    "K in 0..1": (None, np.diag([1 / WIDTH, 1 / HEIGHT, 1]), "first row by 90, its second by 60"),
+}
+TRANSLATIONS = np.ones((4, 4))
+TRANSLATIONS[:3, 3] = 0
+
+
+@pytest.mark.parametrize("kind", WRONG)
+@pytest.mark.parametrize("frames", [None, [0, 7], 1])
+def test_geometry_is_judged_on_the_captures_own_neighbours_whatever_frames_are_chosen(box, kind, frames):
+    change, lens, message = WRONG[kind]
+    if change:
+        rewrite_poses(box, change)
+    else:
+        np.savetxt(box / "K.txt", lens @ np.loadtxt(box / "K.txt"))
+    with pytest.raises(ValueError, match=message):
+        captures.rgbd(box, frames, size=30)
+
+
+@pytest.mark.filterwarnings("error")
+def test_right_geometry_is_taken_without_a_word_and_what_cannot_be_checked_is_said(box):
+    for frames in (None, [0, 7], 1):
+        captures.rgbd(box, frames, size=30)
+    rewrite_depths(box, np.zeros_like)
+    with pytest.warns(UserWarning, match="could not be checked.* 0% of their depths agree as given"):
+        captures.rgbd(box, size=30)
+
+
+@pytest.mark.parametrize("factors", [[2, 2, 1], [1 / WIDTH, 1 / HEIGHT, 1]])
+def test_a_principal_point_outside_the_photo_is_refused_where_no_neighbour_can_tell(box, factors):
+    np.savetxt(box / "K.txt", np.diag(factors) @ np.loadtxt(box / "K.txt"))
+    rewrite_depths(box, np.zeros_like)
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match=r"K.txt puts the principal point at \((90, 60|0.5, 0.5)\)"):
+        captures.rgbd(box)
+
+
+def test_poses_and_K_in_the_ways_other_programs_write_them(written, box):
+    poses, K = np.loadtxt(box / "poses.txt").reshape(-1, 4, 4), np.loadtxt(box / "K.txt")
+    rows = [", ".join(map(str, pose[:3].flatten())) for pose in poses]
+    (box / "poses.txt").write_text("# 3×4\n" + "\n".join(rows), encoding="utf-8-sig")
+    expected = captures.rgbd(written)
+    wide = np.eye(4)
+    wide[:3, :3] = K
+    for matrix, options in ((K, {"delimiter": ","}), (wide[:3], {}), (wide, {"delimiter": ", "})):
+        np.savetxt(box / "K.txt", matrix, **options)
+        for mine, right in zip(captures.rgbd(box).cameras, expected.cameras, strict=True):
+            torch.testing.assert_close(mine.K, right.K)
+            torch.testing.assert_close(mine.world_to_camera, right.world_to_camera)
+    (box / "poses.txt").write_text("\n".join(rows), encoding="utf-16")
+    with pytest.raises(ValueError, match="poses.txt is not text in UTF-8"):
+        captures.rgbd(box)
+
+
+def test_photos_are_turned_upright_and_webp_is_read(written, box):
+    upright = captures.rgbd(written)
+    file = box / "images/00003.png"
+    turned, exif = Image.open(file).transpose(Image.Transpose.ROTATE_90), Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    file.unlink()
+    turned.save(box / "images/00003.webp", lossless=True, exif=exif)
+    torch.testing.assert_close(captures.rgbd(box).images, upright.images)
+
+
+def test_a_picture_that_breaks_inside_pillow_is_named(box):
+    file = box / "images/00002.png"
+    content = bytearray(file.read_bytes())
+    start = content.index(b"IDAT") - 4
+    half = int.from_bytes(content[start : start + 4], "big") // 2
+    content[start : start + 4] = half.to_bytes(4, "big")  # the next chunk then starts amid pixels: a SyntaxError
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match="00002.png cannot be read as a photo"):
+        captures.rgbd(box)
 
 
 def test_world_to_camera_poses_are_refused_by_their_depths(tmp_path):
