@@ -39,6 +39,8 @@ def load_image(
         if isinstance(source, np.ndarray):
             source = Image.fromarray(source)
         with nullcontext(source) if isinstance(source, Image.Image) else Image.open(source) as picture:
+            if picture.mode[0] in "IF":  # Pillow would clip these, not scale them
+                raise ValueError(f"{name} has more than 8 bits a color (mode {picture.mode}); save it with 8 bits first")
             picture = ImageOps.exif_transpose(picture).convert("RGBA")
     except Image.DecompressionBombError as error:
         raise ValueError(f"{name} has too many pixels to be read safely ({error}); shrink it first") from error

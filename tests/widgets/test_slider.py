@@ -94,6 +94,9 @@ def test_a_photo_that_is_too_large_or_no_file_is_refused_by_name(tmp_path):
     Image.new("1", (20000, 10000)).save(tmp_path / "scan.png")
     with pytest.raises(ValueError, match="scan.png has too many pixels"):
         viz.load_image(tmp_path / "scan.png", 64)
+    Image.fromarray(np.full((4, 4), 30000, np.uint16)).save(tmp_path / "grey.png")
+    with pytest.raises(ValueError, match="grey.png has more than 8 bits a color .mode I"):
+        viz.load_image(tmp_path / "grey.png")
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
         with pytest.raises(ValueError, match="not a picture"):
