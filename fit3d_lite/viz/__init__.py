@@ -18,12 +18,12 @@ from .noise import local_noise, outlier_tokens, position_share, token_norms
 from .palette import color_depth, color_labels, color_position
 from .paths import fly, orbit, under_roof
 from .pca import pca_basis, pca_colors
-from .scores import cluster_scores, contingency, control_features
+from .scores import cluster_scores, contingency, control_features, found_again
 from .tsne import show_embedding, tsne
 
 __all__ = [
     "LivePlot", "agglomerative", "click_distribution", "click_similarity", "cluster_scores", "color_depth",
-    "color_labels", "color_position", "compare", "contingency", "control_features", "fly", "foreground",
+    "color_labels", "color_position", "compare", "contingency", "control_features", "fly", "foreground", "found_again",
     "frames_slider", "kmeans", "load_image", "local_noise", "match_clusters", "orbit", "outlier_tokens", "pca_basis",
     "pca_colors", "point_view", "position_share", "show_depth", "show_embedding", "show_error", "show_images",
     "show_labels", "show_mistakes", "similarity", "tile", "token_norms", "tsne", "under_roof", "uploaded",

@@ -1,4 +1,5 @@
-"""Do groups agree with the truth? Four scores from one contingency table, with their spread over several runs.
+"""Do groups, and single patches, agree with the truth? Four scores of groups from one contingency table, with their spread
+over several runs; and the part of the patches that find their own kind again in another view.
 
     purity   part of the patches that belong to the commonest class of their group, 0..1
     NMI      normalized mutual information, 0..1: what a group tells about the class, over the mean of both entropies
@@ -12,11 +13,12 @@ not, which is why they are here. NMI, AMI and ARI are scikit-learn's.
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .palette import IGNORE
 
-__all__ = ["ClusterScores", "cluster_scores", "contingency", "control_features"]
+__all__ = ["ClusterScores", "cluster_scores", "contingency", "control_features", "found_again"]
 
 SCORES = ("NMI", "AMI", "ARI", "purity")
 
@@ -112,6 +114,28 @@ def _labelled(clusters: Tensor, labels: Tensor):
     return clusters.cpu()[known].long().numpy(), labels.cpu()[known].long().numpy()
 
 
+def found_again(
+    feats: Tensor,  # [V, C, h, w]
+    labels: Tensor,  # [V, h, w] whole numbers, 255 = none
+) -> float:
+    """Part of the patches whose most similar patch of another view, by cosine, shows the same class: the mean over all
+    pairs of views (the order counts). Patches without a label are neither asked nor an answer, and a pair in which
+    nothing is left does not count; nan when none is left.
+
+    Raises:
+        ValueError: fewer than two views, or labels on another grid.
+    """
+    views, channels, *grid = feats.shape
+    if labels.shape != (views, *grid) or views < 2:
+        need = f"labels {[views, *grid]} and two views at least"
+        raise ValueError(f"features {list(feats.shape)} need {need}, not {list(labels.shape)}")
+    unit, known = F.normalize(feats.float(), dim=1).movedim(1, -1), labels != IGNORE
+    kept = [(unit[v][known[v]], labels[v][known[v]]) for v in range(views)]  # [P, C] and [P] of each view
+    pairs = [(a, b) for a in kept for b in kept if a is not b and len(a[1]) and len(b[1])]
+    found = [(kinds == theirs[(mine @ other.T).argmax(1)]).float().mean() for (mine, kinds), (other, theirs) in pairs]
+    return torch.stack(found).mean().item() if found else float("nan")
+
+
 def control_features(
     images: Tensor,  # [V, 3, H, W] in 0..1
     h: int,
@@ -124,6 +148,6 @@ def control_features(
         raise ValueError(f"photos must be a tensor [V, 3, H, W] in 0..1, not {list(images.shape)}")
     rows, cols = torch.meshgrid((torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w, indexing="ij")
     return {
-        "color": torch.nn.functional.adaptive_avg_pool2d(images.detach().cpu().float(), (h, w)),
+        "color": F.adaptive_avg_pool2d(images.detach().cpu().float(), (h, w)),
         "position": torch.stack([rows, cols]).expand(len(images), 2, h, w),
     }

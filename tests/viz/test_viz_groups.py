@@ -257,3 +257,32 @@ def test_grain_is_the_cosine_to_the_mean_of_the_neighbors():
         assert_close(noise[1, r, c], expected, atol=1e-5, rtol=1e-4)
     with pytest.raises(ValueError, match="1×5"):
         viz.local_noise(feats[:, :, :1])
+
+
+def test_found_again_is_the_part_of_patches_whose_most_similar_patch_elsewhere_shows_the_same():
+    g = torch.Generator().manual_seed(3)
+    feats, labels = torch.randn(3, 5, 4, 6, generator=g), torch.randint(0, 3, (3, 4, 6), generator=g)
+    feats[1, :, 2, 2] *= 50  # a long feature is no better an answer
+    labels[0, 0], labels[2, 1, 3] = 255, 255
+    rates = []
+    for a in range(3):
+        for b in range(3):
+            asked = [(r, c) for r in range(4) for c in range(6) if a != b and labels[a, r, c] != 255]
+            hits = 0
+            for r, c in asked:
+                alike = torch.cosine_similarity(feats[b], feats[a, :, r, c][:, None, None], dim=0)
+                best = alike.masked_fill(labels[b] == 255, -2).argmax()
+                hits += bool(labels[b].flatten()[best] == labels[a, r, c])
+            rates += [hits / len(asked)] if asked else []
+    assert viz.found_again(feats, labels) == pytest.approx(sum(rates) / 6)
+
+
+def test_found_again_leaves_out_views_without_labels_and_refuses_other_grids():
+    feats, labels = torch.rand(3, 4, 2, 2), torch.zeros(3, 2, 2).long()
+    labels[2] = 255
+    assert viz.found_again(feats, labels) == 1
+    assert math.isnan(viz.found_again(feats, torch.full((3, 2, 2), 255)))
+    with pytest.raises(ValueError, match=r"need labels \[3, 2, 2\] and two views at least, not \[3, 4, 4\]"):
+        viz.found_again(feats, torch.zeros(3, 4, 4).long())
+    with pytest.raises(ValueError, match="two views at least"):
+        viz.found_again(feats[:1], labels[:1])
