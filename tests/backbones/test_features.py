@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import tiny_vit
 from torch.testing import assert_close
 
-from fit3d_lite import Assembly, RawPixels, load_vit
+from fit3d_lite import Assembly, RawPixels
 from fit3d_lite.backbones.assembly import Combine, levels_of
 from fit3d_lite.backbones.features import CHUNK, FeatureStore, digest_of, tokens_of
 
@@ -48,7 +49,7 @@ class Counting(RawPixels):
 
 @pytest.fixture(scope="module")
 def tiny():
-    return load_vit("tiny", "random", device="cpu")
+    return tiny_vit()
 
 
 def test_maps_are_joined_added_or_mixed():
@@ -108,7 +109,7 @@ def test_kept_tokens_give_both_probes_what_the_vit_gives(tiny):
 
 
 def test_a_vit_in_half_precision_can_be_probed():
-    vit = load_vit("tiny", "random", device="cpu", dtype=torch.bfloat16)
+    vit = tiny_vit(dtype=torch.bfloat16)
     levels, cls = FeatureStore(Assembly(vit), Photos(2)).batch([0, 1], norm=True)
     assert levels[0][0].dtype == cls.dtype == torch.float32 and levels[0][0].std() > 0.5
 

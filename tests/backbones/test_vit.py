@@ -17,13 +17,15 @@ import safetensors.torch
 import timm
 import torch
 import torch.nn.functional as F
+from tiny import TINY, tiny_vit
 from torch.testing import assert_close
 
 from fit3d_lite.backbones import checkpoints, features
 from fit3d_lite.backbones import load as backbones
-from fit3d_lite.backbones.vit import NAMES, TINY, ViT, load_vit, save_checkpoint, save_vit
+from fit3d_lite.backbones.vit import NAMES, ViT, load_vit, save_checkpoint, save_vit
 from fit3d_lite.base.download import DownloadError
 
+NAMED = "test_vit"
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
 
@@ -42,12 +44,18 @@ def photos(views=2, height=40, width=56, seed=0):
 
 @pytest.fixture(scope="module")
 def untouched():
-    return load_vit("tiny", weights="random", device="cpu")
+    return tiny_vit()
 
 
 @pytest.fixture
 def tiny(untouched):
     return copy.deepcopy(untouched)
+
+
+@pytest.fixture
+def named():
+    """A ViT that files can be loaded into by its name: timm's own for tests, of 0.3 M parameters."""
+    return load_vit(NAMED, weights="random", device="cpu")
 
 
 def filled(name, seed=0):
@@ -230,7 +238,8 @@ def test_checkpointing_gives_the_same_gradients_and_computes_blocks_twice(tiny):
         vit(photos()).square().mean().backward()
         return [parameter.grad for parameter in vit.parameters()], len(calls)
 
-    other = load_vit("tiny", weights="random", device="cpu", grad_checkpointing=True)
+    other = copy.deepcopy(tiny)
+    other.set_grad_checkpointing(True)
     (plain, once), (again, twice) = gradients(tiny), gradients(other)
     assert (once, twice) == (1, 2)
     for a, b in zip(plain, again, strict=True):
@@ -246,14 +255,15 @@ def test_a_deep_copy_is_independent_and_the_fingerprint_sees_the_difference(tiny
     assert tiny.fingerprint() == before != other.fingerprint()
 
 
-def test_random_weights_are_the_same_for_a_seed_and_disturb_no_other_random_number(tiny):
+def test_random_weights_are_the_same_for_a_seed_and_disturb_no_other_random_number(named):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    again = load_vit("tiny", weights="random", device="cpu")
+    again = load_vit(NAMED, weights="random", device="cpu", grad_checkpointing=True)
     assert torch.equal(torch.rand(3), expected)
-    assert again.fingerprint() == tiny.fingerprint()
-    assert load_vit("tiny", weights="random", device="cpu", seed=1).fingerprint() != tiny.fingerprint()
+    assert again.fingerprint() == named.fingerprint()
+    assert again.grad_checkpointing and not named.grad_checkpointing
+    assert load_vit(NAMED, weights="random", device="cpu", seed=1).fingerprint() != named.fingerprint()
 
 
 # ---- extract
@@ -361,54 +371,49 @@ def test_a_damaged_cache_is_computed_again_and_a_stopped_write_leaves_nothing(ti
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-def test_save_vit_and_load_it_again(tiny, tmp_path, dtype):
-    path = save_vit(tiny, tmp_path / "tuned.safetensors", dtype=dtype, trained_on="rooms")
-    again = load_vit("tiny", weights=path, device="cpu")
-    for key, tensor in tiny.model.state_dict().items():
+def test_save_vit_and_load_it_again(named, tmp_path, dtype):
+    path = save_vit(named, tmp_path / "tuned.safetensors", dtype=dtype, trained_on="rooms")
+    again = load_vit(NAMED, weights=path, device="cpu")
+    for key, tensor in named.model.state_dict().items():
         assert_close(again.model.state_dict()[key], tensor.to(dtype).float(), rtol=0, atol=0)
-    assert next(again.parameters()).requires_grad and again.config == tiny.config
+    assert next(again.parameters()).requires_grad and again.config == named.config
     with safetensors.safe_open(path, "pt") as file:
         assert file.metadata()["trained_on"] == '"rooms"'
-        assert json.loads(file.metadata()["config"])["arch"] == TINY
+        assert json.loads(file.metadata()["config"]) == named.config
     with pytest.raises(ValueError, match="must end in .safetensors"):
-        save_vit(tiny, tmp_path / "tuned.pth")
+        save_vit(named, tmp_path / "tuned.pth")
 
 
-def test_the_architecture_is_read_from_the_file(tiny, tmp_path):
-    arch = TINY | {"depth": 2, "patch_size": 16}
-    small = ViT(timm.models.VisionTransformer(**arch), "tiny", tiny.config | {"arch": arch})
-    again = load_vit("tiny", weights=save_vit(small, tmp_path / "small.safetensors"), device="cpu")
-    assert (again.blocks, again.patch_size) == (2, 16)
-
-
-def test_the_embedded_names_are_found_among_the_assets(tiny, tmp_path, monkeypatch):
-    for file in ("vit_tiny.safetensors", "vit_tiny_fit3d.safetensors"):
+def test_the_embedded_names_are_found_among_the_assets(tmp_path, monkeypatch):
+    small = load_vit("small", weights="random", device="cpu")
+    for file in ("vit_small.safetensors", "vit_small_fit3d.safetensors", "vit_small_wrong_poses.safetensors"):
         with torch.no_grad():
-            tiny.model.cls_token += 1
-        save_vit(tiny, tmp_path / file, dtype=torch.float32)
+            small.model.cls_token += 1
+        save_vit(small, tmp_path / file, dtype=torch.float32)
     monkeypatch.setattr(backbones, "asset", lambda name: tmp_path / name)
-    original, tuned = load_vit("tiny", device="cpu"), load_vit("tiny", weights="fit3d", device="cpu")
+    original, tuned, control = (load_vit("small", kind, device="cpu") for kind in ("original", "fit3d", "wrong_poses"))
     assert_close(tuned.model.cls_token, original.model.cls_token + 1)
+    assert_close(control.model.cls_token, original.model.cls_token + 2)
 
 
-def test_the_published_and_the_training_format_load(tiny, tmp_path):
+def test_the_published_and_the_training_format_load(named, tmp_path):
     """FiT3D's finetune.py saves {model, optimizer, lr_scheduler, epoch, args}; its published files are bare."""
-    bare = save_checkpoint(tiny, tmp_path / "bare.pth")
-    assert set(torch.load(bare, weights_only=True)) == set(tiny.model.state_dict())
-    optimizer = torch.optim.AdamW(tiny.model.parameters(), lr=1e-5)
-    tiny(photos()).mean().backward()
+    bare = save_checkpoint(named, tmp_path / "bare.pth")
+    assert set(torch.load(bare, weights_only=True)) == set(named.model.state_dict())
+    optimizer = torch.optim.AdamW(named.model.parameters(), lr=1e-5)
+    named(photos()).mean().backward()
     optimizer.step()
     training = {
-        "model": tiny.model.state_dict(),
+        "model": named.model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "lr_scheduler": torch.optim.lr_scheduler.MultiStepLR(optimizer, [1]).state_dict(),
         "epoch": 0,
         "args": argparse.Namespace(lr=1e-5, batch_size=2, output_dir="runs"),
     }
     torch.save(training, tmp_path / "checkpoint.pth")
-    loaded = load_vit("tiny", weights=tmp_path / "checkpoint.pth", device="cpu")
-    assert loaded.fingerprint() == tiny.fingerprint()
-    assert load_vit("tiny", weights=str(bare), device="cpu").fingerprint() != tiny.fingerprint()
+    loaded = load_vit(NAMED, weights=tmp_path / "checkpoint.pth", device="cpu")
+    assert loaded.fingerprint() == named.fingerprint()
+    assert load_vit(NAMED, weights=str(bare), device="cpu").fingerprint() != named.fingerprint()
 
 
 def test_a_checkpoint_that_could_run_code_is_refused(tmp_path):
@@ -418,7 +423,7 @@ def test_a_checkpoint_that_could_run_code_is_refused(tmp_path):
 
     torch.save({"model": {"cls_token": torch.zeros(1)}, "args": Harmful()}, tmp_path / "harmful.pth")
     with pytest.raises(ValueError, match="cannot be read"):
-        load_vit("tiny", weights=tmp_path / "harmful.pth")
+        load_vit(NAMED, weights=tmp_path / "harmful.pth")
 
 
 @pytest.mark.parametrize(
@@ -429,15 +434,15 @@ def test_a_checkpoint_that_could_run_code_is_refused(tmp_path):
         (lambda vit: vit.model, r"whole pickled timm.*VisionTransformer, not its state dict.*state_dict\(\)"),
     ],
 )
-def test_a_whole_file_that_the_safe_loader_refuses_is_not_called_truncated(tiny, tmp_path, content, message):
-    torch.save(content(tiny), tmp_path / "best.pth")
+def test_a_whole_file_that_the_safe_loader_refuses_is_not_called_truncated(named, tmp_path, content, message):
+    torch.save(content(named), tmp_path / "best.pth")
     with pytest.raises(ValueError, match=message) as caught:
-        load_vit("tiny", weights=tmp_path / "best.pth")
+        load_vit(NAMED, weights=tmp_path / "best.pth")
     assert "truncated" not in str(caught.value) and "weights_only=False" in str(caught.value)
 
 
-def test_the_wrappings_of_training_programs_are_opened(tiny, tmp_path):
-    bare, path = tiny.model.state_dict(), tmp_path / "last.pth"
+def test_the_wrappings_of_training_programs_are_opened(named, tmp_path):
+    bare, path = named.model.state_dict(), tmp_path / "last.pth"
     other = {key: tensor + 1 for key, tensor in bare.items()}
 
     def under(prefix, state=bare):
@@ -454,10 +459,10 @@ def test_the_wrappings_of_training_programs_are_opened(tiny, tmp_path):
     ]:
         torch.save(content, path)
         with pytest.warns(UserWarning, match=said):
-            assert load_vit("tiny", weights=path, device="cpu").fingerprint() == tiny.fingerprint()
+            assert load_vit(NAMED, weights=path, device="cpu").fingerprint() == named.fingerprint()
     torch.save({"left": bare, "right": other}, path)
     with pytest.raises(ValueError, match="holds 2 networks, under the prefixes left., right."):
-        load_vit("tiny", weights=path)
+        load_vit(NAMED, weights=path)
 
 
 def test_files_of_dinov2_and_mae_as_their_authors_publish_them():
@@ -475,40 +480,38 @@ def test_files_of_dinov2_and_mae_as_their_authors_publish_them():
     assert_close(with_registers.model.pos_embed, torch.ones_like(state["pos_embed"]))
 
 
-def test_weights_that_are_not_finite_are_refused_when_read_and_named_when_used(tiny, tmp_path):
+def test_weights_that_are_not_finite_are_refused_when_read_and_named_when_used(named, tmp_path):
     with torch.no_grad():
-        tiny.model.norm.weight[0] = float("nan")
+        named.model.norm.weight[0] = float("nan")
     with pytest.raises(FloatingPointError, match="1 of its weights hold nan or inf, model.norm.weight first"):
-        tiny.extract(photos())
-    for path in (save_checkpoint(tiny, tmp_path / "nan.pth"), save_vit(tiny, tmp_path / "nan.safetensors")):
+        named.extract(photos())
+    for path in (save_checkpoint(named, tmp_path / "nan.pth"), save_vit(named, tmp_path / "nan.safetensors")):
         with pytest.raises(ValueError, match="not finite .* in 1 of .* tensors, norm.weight first"):
-            load_vit("tiny", weights=path)
+            load_vit(NAMED, weights=path)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_a_truncated_or_foreign_file_is_refused(tiny, tmp_path, suffix):
+def test_a_truncated_or_foreign_file_is_refused(named, tmp_path, suffix):
     save = save_vit if suffix == ".safetensors" else save_checkpoint
-    path = save(tiny, tmp_path / f"weights{suffix}")
+    path = save(named, tmp_path / f"weights{suffix}")
     whole = path.read_bytes()
     for content in (whole[: len(whole) // 2], b"<html>login</html>", b""):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=rf"weights{suffix} \([\d,]+ bytes\) cannot be read: it is truncated"):
-            load_vit("tiny", weights=path)
+            load_vit(NAMED, weights=path)
 
 
 def test_what_is_no_state_dict_is_refused(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"holds no state dict .* but keys \['epoch'\]"):
-        load_vit("tiny", weights=tmp_path / "other.pth")
+        load_vit(NAMED, weights=tmp_path / "other.pth")
     with pytest.raises(FileNotFoundError, match="no checkpoint at .*absent.pth"):
-        load_vit("tiny", weights=tmp_path / "absent.pth")
+        load_vit(NAMED, weights=tmp_path / "absent.pth")
 
 
-def test_weights_of_another_model_name_the_right_one(tiny, tmp_path):
-    path = save_checkpoint(tiny, tmp_path / "weights.pth")
-    with pytest.raises(
-        ValueError, match=r"does not fit dinov2_small: .* should be .*, and \d+ more. It fits tiny: use"
-    ):
+def test_weights_of_another_model_name_the_right_one(named, tmp_path):
+    path = save_checkpoint(named, tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match=r"does not fit dinov2_small: .* should be .*, and \d+ more. It fits none of our"):
         load_vit("dinov2_small", weights=path)
     state = torch.load(path, weights_only=True)
     del state["norm.bias"]
@@ -516,24 +519,24 @@ def test_weights_of_another_model_name_the_right_one(tiny, tmp_path):
     state["cls_token"] = torch.zeros(1, 1, 7)
     torch.save(state, path)
     with pytest.raises(ValueError) as caught:
-        load_vit("tiny", weights=path)
+        load_vit(NAMED, weights=path)
     message = str(caught.value)
     assert "norm.bias is missing" in message and "extra.weight is not in the model" in message
-    assert "cls_token is [1, 1, 7] and should be [1, 1, 192]" in message and "fits none of our models" in message
+    assert "cls_token is [1, 1, 7] and should be [1, 1, 64]" in message and "fits none of our models" in message
     assert "more" not in message
 
 
-@pytest.mark.parametrize("right", ["dinov2_base", "dinov2_reg_small", "clip_base", "mae_base", "deit3_base"])
-def test_each_of_the_six_is_recognised_by_its_shapes(right, tiny):
-    """Differences are the only evidence, so this shows that no two of the six are alike."""
+@pytest.mark.parametrize("right", [*NAMES, "small"])
+def test_each_of_our_models_is_recognised_by_its_shapes(right, named):
+    """Differences are the only evidence, so this shows that no two of them are alike."""
     state = {key: torch.empty(shape, device="meta") for key, shape in checkpoints._shapes(right).items()}
     with pytest.raises(ValueError, match=f"It fits {right}: use that name"):
-        checkpoints.load_strictly(tiny.model, state, "tiny", "the file")
+        checkpoints.load_strictly(named.model, state, NAMED, "the file")
 
 
-def test_a_classifier_in_the_original_is_left_out(tiny):
-    state = tiny.model.state_dict() | {"head.weight": torch.zeros(1000, 192), "head.bias": torch.zeros(1000)}
-    checkpoints.load_strictly(tiny.model, state, "tiny", "the file")
+def test_a_classifier_in_the_original_is_left_out(named):
+    state = named.model.state_dict() | {"head.weight": torch.zeros(1000, 64), "head.bias": torch.zeros(1000)}
+    checkpoints.load_strictly(named.model, state, NAMED, "the file")
 
 
 @pytest.mark.parametrize(
@@ -542,7 +545,7 @@ def test_a_classifier_in_the_original_is_left_out(tiny):
         ("dinov2_tiny", "random", "no model 'dinov2_tiny'; use \"small\", \"tiny\", dinov2_small"),
         ("vit_small_patch14_dino", "random", "Did you mean vit_small_patch14_dinov2"),
         ("resnet18", "random", "resnet18 is not a vision transformer"),
-        ("tiny", "orginal", "weights must be .* not 'orginal'"),
+        ("small", "orginal", "weights must be .* not 'orginal'"),
         ("vit_tiny_patch16_224", "fit3d", "FiT3D published no checkpoint for 'vit_tiny_patch16_224', only for dinov2"),
     ],
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from tiny import tiny_vit
 
 import fit3d_lite as f3d
 from fit3d_lite.backbones import save_checkpoint
@@ -32,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def vit():
-    return f3d.load_vit("tiny", device="cpu")
+    return tiny_vit()
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,14 @@ def tune(vit, scenes, lifted):
         return f3d.finetune(vit, scenes, lifted, recipe, progress=False, **options)
 
     return run
+
+
+@pytest.fixture
+def named(scenes):
+    """As ``tune``, of a ViT that files can be loaded into by its name: timm's own for tests."""
+    vit = f3d.load_vit("test_vit", "random", device="cpu")
+    lifted = [f3d.lift(f3d.Gaussians.from_depth(s, count=600), s.cameras, vit.extract(s.images)) for s in scenes]
+    return lambda **options: f3d.finetune(vit, scenes, lifted, progress=False, **options)
 
 
 def weights(vit) -> torch.Tensor:
@@ -216,14 +225,15 @@ def test_lora_changes_only_the_layers_it_names(vit, tune):
     assert [k for k in new if not torch.equal(new[k], old[k])] == ["blocks.5.attn.proj.weight"]
 
 
-def test_an_adapter_starts_at_the_original_and_travels_in_our_own_format(vit, scenes, tune, tmp_path):
+def test_an_adapter_starts_at_the_original_and_travels_in_our_own_format(vit, scenes, tune, named, tmp_path):
     tuned, images = tune(train="adapter", lr=1e-2), scenes[0].images
     assert not torch.allclose(tuned.extract(images), vit.extract(images), atol=1e-2)
     state = tuned.model.state_dict()
     assert all(torch.equal(state[k.replace("norm.", "norm.norm.", 1) if k.startswith("norm.") else k], v)
                for k, v in vit.model.state_dict().items())  # fmt: skip
+    tuned = named(train="adapter", lr=1e-2)
     path = f3d.save_vit(tuned, tmp_path / "adapted.safetensors", dtype=torch.float32)
-    assert torch.equal(f3d.load_vit("tiny", path, device="cpu").extract(images), tuned.extract(images))
+    assert torch.equal(f3d.load_vit("test_vit", path, device="cpu").extract(images), tuned.extract(images))
     with pytest.raises(ValueError, match="adapter, which timm's model has no place for: use save_vit"):
         save_checkpoint(tuned, tmp_path / "adapted.pth")
     fresh = tune(train="adapter", stop=1, lr=1e-12)
@@ -251,10 +261,10 @@ def test_vits_with_other_blocks_are_trained_or_refused_before_the_first_step(sce
     assert not steps
 
 
-def test_the_result_loads_from_the_published_format(tune, scenes, tmp_path):
-    tuned = tune(train="lora", stop=2)
-    path = save_checkpoint(tuned, tmp_path / "tiny_finetuned.pth")
-    assert torch.equal(f3d.load_vit("tiny", path, device="cpu").extract(scenes[0].images), tuned.extract(scenes[0].images))
+def test_the_result_loads_from_the_published_format(named, scenes, tmp_path):
+    tuned = named(train="lora", stop=2)
+    path = save_checkpoint(tuned, tmp_path / "test_vit_finetuned.pth")
+    assert torch.equal(f3d.load_vit("test_vit", path, device="cpu").extract(scenes[0].images), tuned.extract(scenes[0].images))
 
 
 # --- stopping and going on
@@ -293,14 +303,20 @@ def test_another_scene_of_the_same_name_is_another_scene(vit, scenes, lifted, tu
             f3d.finetune(vit, [other, scenes[1]], lifted, checkpoint=tmp_path / "run.pt", resume=True, progress=False)
 
 
+def in_a_process(code: str, folder: Path) -> subprocess.CompletedProcess:
+    env = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests" / "standins")))}
+    return subprocess.run([sys.executable, "-c", code, str(folder)], env=env, capture_output=True, text=True, timeout=170)
+
+
 KILLED = """
 import os, random, signal, sys, time
 import torch
 torch.set_num_threads(1)
-import fit3d_lite as f3d, fit3d_lite.backbones.vit
+import fit3d_lite as f3d
+from tiny import tiny_vit
 folder = sys.argv[1]
 
-vit = f3d.load_vit("tiny", device="cpu")
+vit = tiny_vit()
 scene = f3d.room(1000, 12, 32, shadows=False)
 lifted = f3d.lift(f3d.Gaussians.from_depth(scene, count=300), scene.cameras, vit.extract(scene.images))
 
@@ -336,7 +352,7 @@ print("kills", kills)
 
 
 def test_a_process_killed_at_random_steps_ends_with_the_same_bits(tmp_path):
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=170)
+    done = in_a_process(KILLED, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "kills 3" in done.stdout
     killed, whole = (torch.load(tmp_path / f"{n}.pt.weights", weights_only=True) for n in ("killed", "whole"))
@@ -375,11 +391,12 @@ TOGETHER = """
 import os, sys, torch
 torch.set_num_threads(1)
 import torch.distributed as dist
-import fit3d_lite as f3d, fit3d_lite.backbones.vit
+import fit3d_lite as f3d
+from tiny import tiny_vit
 folder = sys.argv[1]
 
 def run(own, name, **options):
-    vit = f3d.load_vit("tiny", device="cpu")
+    vit = tiny_vit()
     scenes = [f3d.room(1000 + i, 6 - i, 32, shadows=False) for i in own]
     lifted = [f3d.lift(f3d.Gaussians.from_depth(s, count=300), s.cameras, vit.extract(s.images)) for s in scenes]
     tuned = f3d.finetune(vit, scenes, lifted, keep=0.5, epochs=1, progress=False, log=f"{folder}/{name}.jsonl",
@@ -404,7 +421,7 @@ sys.exit(max(os.waitpid(c, 0)[1] for c in children) != 0)
 
 
 def test_two_processes_equal_one_with_twice_the_batch(tmp_path):
-    done = subprocess.run([sys.executable, "-c", TOGETHER, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=170)
+    done = in_a_process(TOGETHER, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     one, two = (History.read(tmp_path / f"{n}.jsonl") for n in ("one", "two"))
     assert len(one) == len(two) == 2  # 5 views in the smaller shard, 2 a step

@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from tiny import tiny_vit
 
 import fit3d_lite as f3d
 from fit3d_lite.base.history import History
@@ -24,7 +25,7 @@ def room():
 
 @pytest.fixture(scope="module")
 def tiny():
-    return f3d.load_vit("tiny", device="cpu")
+    return tiny_vit()
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +155,7 @@ def test_the_computed_memory_of_a_step_counts_what_it_should():
     """Beside activations: the original, the copy, its gradients and two moments are five times the weights."""
     from bench.vit_memory import step_bytes
 
-    plain = f3d.load_vit("tiny", "random", device="cpu")
+    plain = tiny_vit()
     weights = sum(p.numel() for p in plain.parameters()) * 4
     one, two = (step_bytes(plain, "paper", batch, size=192) for batch in (1, 2))
     recomputed = step_bytes(plain, "paper", 2, checkpointing=True, size=192)

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny import tiny_vit
 from torch.testing import assert_close
 
-from fit3d_lite import Assembly, Camera, RawPixels, Scene, load_vit, probe_depth, probe_segmentation
+from fit3d_lite import Assembly, Camera, RawPixels, Scene, probe_depth, probe_segmentation
 from fit3d_lite.backbones.features import FeatureStore
 from fit3d_lite.probing import DepthSpan, load_probe
 from fit3d_lite.probing.depth import gradient_loss, sig_loss
@@ -140,7 +141,7 @@ def test_answers_add_up_and_mirror():
 
 
 def test_an_answer_is_head_on_features_with_the_norm_for_labels_and_without_it_for_depth():
-    vits = [load_vit("tiny", "random", device="cpu", seed=seed) for seed in (0, 1)]
+    vits = [tiny_vit(seed) for seed in (0, 1)]
     images, few = torch.rand(2, 3, SIZE, SIZE), [TRAIN[0][:2]]
     labels = segment(vits, train=few, test=[TEST[0][:1]], steps=1)
     feats = torch.cat([vit.extract(images) for vit in vits], 1)
@@ -267,7 +268,7 @@ def test_a_step_reports_what_a_live_curve_needs():
 
 @pytest.mark.parametrize("probe", [segment, deepen])
 def test_dpt_reads_four_blocks_of_a_vit_that_stays_as_it_was(probe):
-    vit = load_vit("tiny", "random", device="cpu")
+    vit = tiny_vit()
     before = vit.fingerprint()
     few = [dataclasses.replace(s[:2], name=s.name) for s in TRAIN]
     found = probe([vit, vit], train=few, test=[TEST[0][:2]], head="dpt", steps=2)
@@ -277,7 +278,7 @@ def test_dpt_reads_four_blocks_of_a_vit_that_stays_as_it_was(probe):
 
 
 def test_a_vit_that_was_trained_on_is_not_mistaken_for_its_past(tmp_path):
-    vit = load_vit("tiny", "random", device="cpu")
+    vit = tiny_vit()
     assembly, sets = Assembly(vit), dict(train=[TRAIN[0][:2]], test=[TEST[0][:1]], steps=2, cache=tmp_path)
     past = segment(assembly, **sets).save(tmp_path / "past.safetensors")
     files = set(tmp_path.iterdir())

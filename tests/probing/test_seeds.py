@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import ttest_rel
+from tiny import tiny_vit
 
-from fit3d_lite import RawPixels, load_vit, paired
+from fit3d_lite import RawPixels, paired
 from fit3d_lite.probing import classify, over_seeds
 from fit3d_lite.probing.classify import photo_vectors
 
@@ -67,7 +68,7 @@ def test_neighbours_vote_by_cosine():
 
 
 def test_a_photos_vector_is_its_normed_cls_token_or_mean_patch():
-    vit, images = load_vit("tiny", "random", device="cpu"), torch.rand(3, 3, 24, 32)
+    vit, images = tiny_vit(), torch.rand(3, 3, 24, 32)
     feats, cls = vit.extract(images, cls=True)
     torch.testing.assert_close(photo_vectors(vit, images), cls, atol=0.02, rtol=2e-3)
     torch.testing.assert_close(photo_vectors(vit, images, "mean"), feats.mean((2, 3)), atol=0.02, rtol=2e-3)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from pretend_cuda import OnCuda, pretend_cuda
+from tiny import tiny_vit
 from torch.testing import assert_close
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -30,7 +31,7 @@ def room():
 
 @pytest.fixture(scope="module")
 def tiny():
-    return f3d.load_vit("tiny", device="cpu")
+    return tiny_vit()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A GPU that only pretends: tensors that compute on the CPU, say they live on "cuda", and are as strict as if they did.
 
     with pretend_cuda() as gpu:
-        vit = load_vit("tiny", device="cuda")
+        vit = load_vit("small", device="cuda")
         feats = vit.extract(images.to("cuda"))          # the CPU's numbers
         with gpu.watching() as waits:
             step()
