@@ -83,7 +83,9 @@ def test_the_names_at_the_door_are_those_that_lessons_use_and_the_readme_shows()
 
 
 def test_importing_the_package_brings_nothing_heavy_but_torch():
-    heavy = ("timm", "torchvision", "matplotlib", "sklearn", "scipy", "PIL", "IPython", "ipywidgets", "h5py", "plyfile")
+    heavy = (
+        "timm", "torchvision", "matplotlib", "sklearn", "scipy", "PIL", "IPython", "ipywidgets", "h5py", "plyfile", "numba",
+    )  # fmt: skip
     ask = f"import sys, fit3d_lite; print(*[name for name in {heavy} if name in sys.modules])"
     said = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert said.split() == [], f"import fit3d_lite also imports {said}"

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..base.machine import quiet_sparse
 from ..scenes.camera import Camera
 from ..splatting.gaussians import Gaussians
-from ..splatting.splat import view_matrix
+from ..splatting.splat import folded_matrix
 
 SAMPLES = 4  # pixels along each side of a patch; more did not raise held-out cosine, see bench/results/lift.md
 
@@ -41,17 +41,7 @@ def patch_matrix(
     down, across = (max(1, round(size / cells)) for size, cells in ((camera.height, h), (camera.width, w)))
     if samples is not None:
         down, across = min(down, samples), min(across, samples)
-    fine = camera.scaled(w * across, h * down)
-    W = view_matrix(cloud, fine)
-    starts = W.crow_indices()
-    rows = torch.arange(len(starts) - 1, device=starts.device)
-    # With the size given, a GPU need not be asked for it.
-    pixel = torch.repeat_interleave(rows, starts.diff(), output_size=len(W.col_indices()))
-    patch = pixel // (fine.width * down) * w + pixel % fine.width // across
-    pairs = torch.stack([patch, W.col_indices()])
-    # coalesce() adds up the pixels of a patch that see the same Gaussian.
-    blocks = torch.sparse_coo_tensor(pairs, W.values() / (down * across), (h * w, len(cloud)))
-    return blocks.coalesce().to_sparse_csr()
+    return folded_matrix(cloud, camera.scaled(w * across, h * down), down, across)
 
 
 def transposed(W: Tensor) -> Tensor:  # sparse CSR [P, N] -> sparse CSR [N, P]

@@ -1,13 +1,16 @@
-"""Which code draws: plain torch, Triton or gsplat. All three give the same numbers (tests/splatting/gpu/test_gpu_parity.py).
+"""Which code draws: plain torch, numba, Triton or gsplat. All give the same numbers (tests/splatting/test_numba.py,
+tests/splatting/gpu/test_gpu_parity.py).
 
-* ``"torch"``: the reference, on every device and in every float type.
+* ``"torch"``: the reference, on every device and in every float type, and the one to read.
+* ``"numba"``: loops over Gaussians and their pixels (numba_kernels.py), on a CPU. numba compiles them at the very first
+  use, in seconds, and keeps them.
 * ``"triton"``: four kernels of our own (gpu/triton_kernels.py): the blend forward and backward, and two that count and
   write the entries of a view matrix; CUDA only. Triton comes with torch on Linux and compiles them in seconds when they
   are first used.
 * ``"gsplat"``: the fast CUDA rasteriser, if its extension is built. Building takes a quarter of an hour on Colab, so
   nothing here ever starts it: ``f3d.build_gsplat()`` does, in the background.
-* ``"auto"``: on a GPU, gsplat when it is built, else Triton if it gives torch's numbers here (tried once, on a small
-  cloud, when it is first wanted), else torch. On a CPU, torch.
+* ``"auto"``: on a GPU, gsplat when it is built, else Triton; on a CPU, numba. Triton and numba are tried once, on a small
+  cloud, when they are first wanted: if they do not give torch's numbers here, torch draws.
 
 ``set_backend`` says what "auto" means from now on, for experiments.
 """
@@ -22,13 +25,13 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-NAMES = ("auto", "torch", "triton", "gsplat")
-_MODULES = {"triton": "triton_draw", "gsplat": "gsplat_draw"}
+NAMES = ("auto", "torch", "numba", "triton", "gsplat")
+_MODULES = {"numba": ".numba_draw", "triton": ".gpu.triton_draw", "gsplat": ".gpu.gsplat_draw"}
 _default = "auto"
 
 
 def set_backend(name: str) -> None:
-    """What ``backend="auto"`` means from now on: "torch", "triton", "gsplat", or "auto" again.
+    """What ``backend="auto"`` means from now on: "torch", "numba", "triton", "gsplat", or "auto" again.
 
     Raises ValueError for another name.
     """
@@ -37,7 +40,7 @@ def set_backend(name: str) -> None:
 
 
 def choose(backend: str, cloud, values: Tensor | None = None) -> str:
-    """The backend that will draw ``cloud`` (a Gaussians): "torch", "triton" or "gsplat".
+    """The backend that will draw ``cloud`` (a Gaussians): "torch", "numba", "triton" or "gsplat".
 
     Raises ValueError for an unknown name, and when the one asked for cannot run here; "auto" never fails.
     """
@@ -46,11 +49,12 @@ def choose(backend: str, cloud, values: Tensor | None = None) -> str:
         backend = _default
     device, dtypes = cloud.means.device, {cloud.means.dtype, torch.float32 if values is None else values.dtype}
     if backend == "auto":
-        if device.type != "cuda" or dtypes != {torch.float32}:
+        if device.type not in ("cpu", "cuda") or dtypes != {torch.float32}:
             return "torch"
-        if module("gsplat").ready():
+        if device.type == "cuda" and module("gsplat").ready():
             return "gsplat"
-        return "triton" if triton_agrees(device) else "torch"
+        own = "numba" if device.type == "cpu" else "triton"
+        return own if agrees(own, device) else "torch"
     if backend == "torch":
         return backend
     problem = module(backend).problem(device)
@@ -63,8 +67,8 @@ def choose(backend: str, cloud, values: Tensor | None = None) -> str:
 
 
 def module(name: str) -> ModuleType:
-    """The module behind a backend; imported when first needed, as Triton and gsplat are."""
-    return importlib.import_module(f".gpu.{_MODULES[name]}", __package__)
+    """The module behind a backend; imported when first needed, as numba, Triton and gsplat are."""
+    return importlib.import_module(_MODULES[name], __package__)
 
 
 def describe(device: torch.device | str) -> str:
@@ -72,7 +76,7 @@ def describe(device: torch.device | str) -> str:
     if _default != "auto":
         return f"{_default} (set_backend)"
     if torch.device(device).type != "cuda":
-        return "torch"
+        return "torch" if module("numba").problem(device) else "numba"
     if module("gsplat").ready():
         return "gsplat"
     wish = "gsplat is not built: f3d.build_gsplat() does it in the background"
@@ -86,20 +90,20 @@ def _known(name: str) -> str:
 
 
 @functools.cache
-def triton_agrees(device: torch.device) -> bool:
-    """Whether Triton's kernels compile here and give torch's picture and gradients on a small cloud; False warns once.
+def agrees(name: str, device: torch.device) -> bool:
+    """Whether "numba" or "triton" compiles here and gives torch's picture and gradients on a small cloud; False warns
+    once.
 
-    The kernels are compiled by this, which whoever draws would wait for anyway.
+    What is compiled by this, whoever draws would wait for anyway.
     """
-    triton = module("triton")
-    if triton.problem(device):
+    if module(name).problem(device):
         return False
     try:
-        off = triton.disagreement(device)
+        off = module(name).disagreement(device)
     except Exception as error:  # a compiler can fail in more ways than can be listed, and torch still draws
-        warnings.warn(f"Triton's kernels do not run here ({type(error).__name__}: {error}); drawing with torch.")
+        warnings.warn(f"{name}'s kernels do not run here ({type(error).__name__}: {error}); drawing with torch.")
         return False
-    agrees = off <= 1e-3  # float32 against float32 on a benign cloud: 1e-6 is usual, a wrong kernel is far beyond
-    if not agrees:
-        warnings.warn(f"Triton's kernels differ from torch by {off:.1e} here; drawing with torch.")
-    return agrees
+    close = off <= 1e-3  # float32 against float32 on a benign cloud: 1e-6 is usual, a wrong kernel is far beyond
+    if not close:
+        warnings.warn(f"{name}'s kernels differ from torch by {off:.1e} here; drawing with torch.")
+    return close

@@ -49,30 +49,12 @@ def project(
     (3DGS, eq. 5). The slopes x/z and y/z inside J are clamped to the picture plus 30 % of half a field of view on
     each side, as gsplat does. Raises ValueError for a camera that :meth:`Camera.check` refuses or a near plane ≤ 0.
     """
-    check_near(near)
-    camera.check()
     dtype = dtype or geometry_dtype(cloud)
-    pose, K = camera.world_to_camera.double(), camera.K.double()
-    # Seen from the camera, R (x − c), with the center c in two numbers of that type: far from the origin R x + t would
-    # take the difference of two large numbers. c solves R c = −t, since R is orthogonal only to its own rounding.
-    center = torch.linalg.solve(pose[:3, :3], -pose[:3, 3])
-    coarse = center.to(dtype)
-    rotation, coarse, fine = (x.to(cloud.means.device, dtype) for x in (pose[:3, :3], coarse, center - coarse.double()))
-
-    def seen_from_camera(means: Tensor) -> Tensor:
-        return means.to(dtype) - coarse - fine
-
-    with torch.no_grad():
-        z = seen_from_camera(cloud.means) @ rotation[2]
-        seen = torch.nonzero((z > near) & (cloud.opacities >= ALPHA_MIN)).squeeze(1)
-        seen = seen[z[seen].argsort(stable=True)]
-
-    local = seen_from_camera(cloud.means[seen]) @ rotation.T
+    seen, (rotation, coarse, fine) = near_to_far(cloud, camera, near, dtype)
+    local = (cloud.means[seen].to(dtype) - coarse - fine) @ rotation.T
     x, y, z = local.unbind(1)
-    (fx, _, cx), (_, fy, cy), _ = K.tolist()
-    half_x, half_y = camera.width / (2 * fx), camera.height / (2 * fy)
-    slope_x = (x / z).clamp(-cx / fx - CLAMP * half_x, (camera.width - cx) / fx + CLAMP * half_x)
-    slope_y = (y / z).clamp(-cy / fy - CLAMP * half_y, (camera.height - cy) / fy + CLAMP * half_y)
+    fx, fy, cx, cy, low_x, high_x, low_y, high_y = lens(camera)
+    slope_x, slope_y = (x / z).clamp(low_x, high_x), (y / z).clamp(low_y, high_y)
     zero = torch.zeros_like(z)
     jacobian = torch.stack(
         [torch.stack([fx / z, zero, -fx * slope_x / z], 1), torch.stack([zero, fy / z, -fy * slope_y / z], 1)], 1
@@ -92,6 +74,35 @@ def project(
         opacities=cloud.opacities[seen].to(dtype),
         depths=z,
     )
+
+
+def near_to_far(
+    cloud: Gaussians, camera: Camera, near: float, dtype: torch.dtype
+) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:  # [K] int64, ([3, 3], [3], [3])
+    """Which Gaussians a camera sees, sorted; and its rotation and its center, the latter as the sum of two.
+
+    Seen from the camera a point is R (x − c), with the center c in two numbers of that type: far from the origin
+    R x + t would take the difference of two large numbers. Raises ValueError as :func:`project`.
+    """
+    check_near(near)
+    camera.check()
+    pose = camera.world_to_camera.double()
+    # c solves R c = −t, since R is orthogonal only to its own rounding.
+    center = torch.linalg.solve(pose[:3, :3], -pose[:3, 3])
+    coarse = center.to(dtype)
+    view = tuple(part.to(cloud.means.device, dtype) for part in (pose[:3, :3], coarse, center - coarse.double()))
+    with torch.no_grad():
+        z = (cloud.means.to(dtype) - view[1] - view[2]) @ view[0][2]
+        seen = torch.nonzero((z > near) & (cloud.opacities >= ALPHA_MIN)).squeeze(1)
+        return seen[z[seen].argsort(stable=True)], view
+
+
+def lens(camera: Camera) -> tuple[float, float, float, float, float, float, float, float]:
+    """fx, fy, cx, cy, and the least and largest slope x/z, then y/z, at which the Jacobian is taken."""
+    (fx, _, cx), (_, fy, cy), _ = camera.K.double().tolist()
+    more_x, more_y = CLAMP * camera.width / (2 * fx), CLAMP * camera.height / (2 * fy)
+    across = -cx / fx - more_x, (camera.width - cx) / fx + more_x
+    return fx, fy, cx, cy, *across, -cy / fy - more_y, (camera.height - cy) / fy + more_y
 
 
 def ellipses(flat: Projected) -> Tensor:  # [K, 6]

@@ -1,4 +1,4 @@
-"""How alike two pictures are: PSNR in decibels, and the structural similarity SSIM."""
+"""How alike two pictures are: PSNR in decibels, and the structural similarity SSIM. And whether two backends draw alike."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import functools
 import torch
 from torch import Tensor
 
+from ..scenes.camera import Camera
 from ..scenes.scene import Scene
 from .gaussians import Gaussians
 from .splat import render
@@ -63,3 +64,27 @@ def decibels(a: Tensor, b: Tensor) -> Tensor:  # []
 def photo_psnr(cloud: Gaussians, scene: Scene) -> list[float]:
     """PSNR in dB of each photo of ``scene`` against its render."""
     return [psnr(render(cloud, v.camera)[0].clamp(0, 1).permute(2, 0, 1), v.image) for v in scene]
+
+@torch.inference_mode(False)  # whatever mode the first picture is drawn in, here gradients are taken
+@torch.enable_grad()
+def disagreement(name: str, device: torch.device) -> float:
+    """Largest relative difference of a backend from torch's way in the picture and in every gradient of a small cloud."""
+    generator = torch.Generator().manual_seed(0)
+    count = 60
+    cloud = [
+        torch.rand(count, 3, generator=generator) * 2 - 1,
+        torch.randn(count, 4, generator=generator),
+        0.05 + 0.2 * torch.rand(count, 3, generator=generator),
+        0.2 + 0.6 * torch.rand(count, generator=generator),
+        torch.rand(count, 3, generator=generator),
+    ]
+    camera = Camera.look_at((0.2, -3.0, 0.3), (0, 0, 0), width=21, height=18)
+    push = torch.randn(18, 21, 3, generator=generator).to(device)
+    found = []
+    for backend in ("torch", name):
+        leaves = [part.to(device, copy=True).requires_grad_() for part in cloud]
+        image, alpha = render(Gaussians(*leaves), camera, backend=backend)
+        ((image * push).sum() + (alpha * push[..., 0]).sum()).backward()
+        found.append([image.detach(), alpha.detach(), *(leaf.grad for leaf in leaves)])
+    differences = [(a - b).norm() / a.norm() for a, b in zip(*found, strict=True)]
+    return float(torch.stack(differences).max())  # not Python's max, which would pass over a NaN

@@ -12,9 +12,8 @@ How W is made (3D Gaussian Splatting, Kerbl et al. 2023; constants equal to gspl
    far.
 3. ``PairWeights`` (blend.py): alpha times transmittance for every pair, and its gradient.
 
-Nothing here is dense in pixels × Gaussians, and all of it runs on the CPU and on a GPU alike. On a GPU two faster
-ways to the same numbers stand behind the same two functions, ``backend="triton"`` and ``backend="gsplat"``
-(backend.py chooses).
+Nothing here is dense in pixels × Gaussians, and all of it runs on the CPU and on a GPU alike. Faster ways to the same
+numbers stand behind the same functions: ``backend="numba"`` on a CPU, "triton" and "gsplat" on a GPU (backend.py chooses).
 """
 
 from __future__ import annotations
@@ -47,14 +46,38 @@ def view_matrix(
     ``W @ values`` passes gradients to means, quats, scales and opacities too. ``backend``: see backend.py.
     Raises ValueError for a camera or a cloud that their ``check`` refuses, or a backend that cannot run here.
     """
-    with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
-        weights, gaussian, pixel = _all_weights(cloud, camera, near, backend)
-    shape = (camera.height * camera.width, len(cloud))
-    quiet_sparse()
     if differentiable:
+        weights, gaussian, pixel = _all_weights(cloud, camera, near, backend)
         # Not marked as coalesced: within a pixel the pairs stand in depth order, not in column order.
-        return torch.sparse_coo_tensor(torch.stack([pixel, gaussian]), weights, shape)
-    return torch.sparse_csr_tensor(row_starts(pixel, shape[0]), gaussian, weights, shape)
+        return torch.sparse_coo_tensor(
+            torch.stack([pixel, gaussian]), weights, (camera.height * camera.width, len(cloud))
+        )
+    return folded_matrix(cloud, camera, near=near, backend=backend)
+
+
+@torch.no_grad()
+def folded_matrix(
+    cloud: Gaussians,
+    camera: Camera,
+    down: int = 1,
+    across: int = 1,
+    *,
+    near: float = NEAR,  # metres
+    backend: str = "auto",
+) -> Tensor:  # sparse CSR [H/down * W/across, N]
+    """The view matrix with each block of ``down`` × ``across`` pixels, of which the picture must be made, folded into one
+    row by their mean. No gradient; otherwise as :func:`view_matrix`."""
+    h, w = camera.height // down, camera.width // across
+    if backends.choose(backend, cloud) == "numba":
+        return backends.module("numba").matrix(cloud.check(), camera, near, down, across)
+    weights, gaussian, pixel = _all_weights(cloud, camera, near, backend)
+    quiet_sparse()
+    if down == across == 1:
+        return torch.sparse_csr_tensor(row_starts(pixel, h * w), gaussian, weights, (h * w, len(cloud)))
+    patch = pixel // (camera.width * down) * w + pixel % camera.width // across
+    # coalesce() adds up the pixels of a patch that see the same Gaussian.
+    blocks = torch.sparse_coo_tensor(torch.stack([patch, gaussian]), weights / (down * across), (h * w, len(cloud)))
+    return blocks.coalesce().to_sparse_csr()
 
 
 def render(
@@ -112,7 +135,7 @@ def _all_weights(cloud: Gaussians, camera: Camera, near: float, backend: str) ->
     chosen = backends.choose(backend, cloud)
     if chosen == "triton":
         return backends.module(chosen).weights(cloud, camera, near)
-    if chosen == "gsplat":
+    if chosen in ("gsplat", "numba"):
         # A row for every Gaussian: one on the very edge of being seen may be listed and yet not projected.
         drawn = every_ellipse(project(cloud, camera, near), len(cloud)).to(cloud.means.dtype)
         gaussian, pixel = backends.module(chosen).pairs(cloud, camera, near)

@@ -1,12 +1,19 @@
-"""The view matrix and its gradients against the dense float64 reference, and what must hold at the edges."""
+"""torch's way: the view matrix and its gradients against the dense float64 reference, and what must hold at the edges."""
 
 import pytest
 import torch
 from clouds import CASES, CLOSE, camera, cloud, parts, relative
 from dense import dense_view_matrix
 
-from fit3d_lite import Camera, Gaussians, project, render, view_matrix
+from fit3d_lite import Camera, Gaussians, project, render, set_backend, view_matrix
 from fit3d_lite.splatting.pairs import list_pairs
+
+
+@pytest.fixture(autouse=True)
+def _by_torch():
+    set_backend("torch")
+    yield
+    set_backend("auto")
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ...scenes.camera import Camera
+from .. import quality
 from ..blend import PairWeights
 from ..gaussians import Gaussians
 from ..pairs import expand
@@ -206,28 +207,6 @@ def weights(cloud: Gaussians, camera: Camera, near: float) -> tuple[Tensor, Tens
     return found, gaussian, pixel
 
 
-@torch.inference_mode(False)  # whatever mode the first picture is drawn in, here gradients are taken
-@torch.enable_grad()
 def disagreement(device: torch.device) -> float:
-    """Largest relative difference from torch's way in the picture and in every gradient of a small cloud."""
-    from ..splat import render as draw
-
-    generator = torch.Generator().manual_seed(0)
-    count = 60
-    cloud = [
-        torch.rand(count, 3, generator=generator) * 2 - 1,
-        torch.randn(count, 4, generator=generator),
-        0.05 + 0.2 * torch.rand(count, 3, generator=generator),
-        0.2 + 0.6 * torch.rand(count, generator=generator),
-        torch.rand(count, 3, generator=generator),
-    ]
-    camera = Camera.look_at((0.2, -3.0, 0.3), (0, 0, 0), width=21, height=18)
-    push = torch.randn(18, 21, 3, generator=generator).to(device)
-    found = []
-    for backend in ("torch", "triton"):
-        leaves = [part.to(device, copy=True).requires_grad_() for part in cloud]
-        image, alpha = draw(Gaussians(*leaves), camera, backend=backend)
-        ((image * push).sum() + (alpha * push[..., 0]).sum()).backward()
-        found.append([image.detach(), alpha.detach(), *(leaf.grad for leaf in leaves)])
-    differences = [(a - b).norm() / a.norm() for a, b in zip(*found, strict=True)]
-    return float(torch.stack(differences).max())  # not Python's max, which would pass over a NaN
+    """How far the kernels are from torch's way here; see quality.disagreement."""
+    return quality.disagreement("triton", device)
