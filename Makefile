@@ -3,9 +3,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PY := .venv/bin/python
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
-# Waiting threads sleep instead of spinning: beside any other busy process that is several times faster. libgomp reads it
-# when torch is loaded, so it is set here; a value of your own wins.
-export OMP_WAIT_POLICY ?= passive
+# Waiting threads soon sleep instead of spinning: beside any other busy process that is several times faster
+# (bench/results/waiting.md). libgomp reads it when torch is loaded, so it is set here; a value of your own wins.
+export GOMP_SPINCOUNT ?= 1000
 export FIT3D_PROFILE ?= $(if $(filter test,$(MAKECMDGOALS)),quick,)
 
 .PHONY: help setup course test lint unit notebooks bench bench-gpu figures owner notebooks-clean clean

@@ -4,6 +4,14 @@ The names below are what the notebooks use, and the README's recipes; everything
 the ground up, are listed in the README, and each says at its door in which order to read it.
 """
 
+import os
+import sys
+
+# Threads that wait for each other spin, by default so long that beside any other busy program all of torch is several times
+# slower (bench/results/waiting.md). libgomp reads this when torch is loaded, so it comes first; your own value stays.
+if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 from . import captures, rooms, viz
 from .backbones import Assembly, RawPixels
 from .base import DownloadError

@@ -15,12 +15,13 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 ROOT = Path(__file__).resolve().parents[1]
 BADGE_ID, BOOTSTRAP_ID = "view-in-github", "bootstrap"
 
-# At most 8 lines. It walks up to a checkout; else it brings the package once, without its dependencies, since
+# At most 12 lines. It walks up to a checkout; else it brings the package once, without its dependencies, since
 # Colab has them all but plyfile, and replacing an imported torch or numpy there would force a restart.
 # subprocess with check=True stops the notebook when pip fails; a failing "!pip" line would pass in silence.
 _BOOTSTRAP = """\
 # Finds fit3d_lite in this checkout; on Colab it brings it once and leaves torch and numpy alone.
-import importlib.util, pathlib, subprocess, sys
+import importlib.util, os, pathlib, subprocess, sys
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # torch's threads wait asleep: far faster beside other busy programs
 folders = (pathlib.Path.cwd(), *pathlib.Path.cwd().parents)
 sys.path[:0] = [str(p) for p in folders if (p / "fit3d_lite" / "__init__.py").exists()][:1]
 if importlib.util.find_spec("fit3d_lite") is None:

@@ -93,6 +93,8 @@ def _show_setup(run: Run, source: str) -> None:
         "cache": str(run.cache),
         "seed": str(run.seed),
     }
+    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys() and run.device.type == "cpu":
+        rows["threads"] = "torch was loaded first; GOMP_SPINCOUNT=1000 set before keeps it fast beside busy programs"
     text = "\n".join(["fit3d_lite", *(f"  {k:9}{v}" for k, v in rows.items())])
     line = "padding:.15em 1em .15em 0;text-align:left;vertical-align:top;color:inherit"
     cells = "".join(

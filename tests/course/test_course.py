@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import os
 import random
+import subprocess
 import sys
 import types
 
@@ -36,6 +38,19 @@ def test_setup_prints_one_card_with_what_was_settled(capsys, tmp_path):
     assert run.profile == "quick" and run.seed == 5 and run.cache == tmp_path / "fit3d_cache" and run.cache.is_dir()
     for said in ("device", "quick (from the argument)", f"torch {torch.__version__}"[:9], str(run.cache), "seed"):
         assert said in text
+
+
+@pytest.mark.parametrize(
+    ("first", "given", "count", "said"),
+    [("", {}, "1000", False), ("", {"GOMP_SPINCOUNT": "7"}, "7", False), ("", {"OMP_WAIT_POLICY": "active"}, None, False),
+     ("import torch", {}, None, True)],
+)  # fmt: skip
+def test_threads_wait_asleep_unless_the_reader_said_otherwise_or_torch_was_loaded_first(first, given, count, said):
+    code = f"{first}\nimport os, fit3d_lite\nprint(os.environ.get('GOMP_SPINCOUNT'))\nfit3d_lite.setup('quick')"
+    clean = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run([sys.executable, "-c", code], env=clean | given, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[0] == str(count)
+    assert ("torch was loaded first" in done.stdout) == said
 
 
 def test_setup_seeds_all_three_generators():

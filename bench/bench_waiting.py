@@ -1,0 +1,85 @@
+"""How waiting threads should wait: torch's two threads on two cores, alone and beside a program that keeps both cores busy.
+
+    make bench ONLY=waiting      # about six minutes
+
+libgomp reads its variables when torch is loaded, so each row is a fresh process. Rows take turns, and each number is the
+median of its turns.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+from .report import ROOT, table, write
+
+WAYS = {
+    "nothing set": {},
+    "OMP_WAIT_POLICY=passive": {"OMP_WAIT_POLICY": "passive"},
+    "**GOMP_SPINCOUNT=1000**": {"GOMP_SPINCOUNT": "1000"},
+    "GOMP_SPINCOUNT=100000": {"GOMP_SPINCOUNT": "100000"},
+}
+TURNS = 5
+WORK = """
+import json, time, torch
+torch.set_num_threads(2)
+import fit3d_lite as f3d
+vit, photo = f3d.load_vit("small", device="cpu"), torch.rand(2, 3, 224, 224)
+room = f3d.room(0, 2, 96)
+cloud, square = f3d.Gaussians.from_depth(room, count=5000), torch.rand(300, 300)
+def learn():
+    vit(photo).square().mean().backward()
+def tiny():
+    for _ in range(200):
+        (square @ square).softmax(1)
+def draw():
+    for _ in range(5):
+        f3d.view_matrix(cloud, room.cameras[0])
+times = []
+for work in (learn, tiny, draw):
+    work()
+    begin = time.perf_counter(); work(); times.append(time.perf_counter() - begin)
+print(json.dumps(times))
+"""
+BUSY = "while True: pass"
+
+
+def turn(setting: dict) -> list[float]:
+    clean = setting | {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")}
+    code = WORK if setting else "import torch\n" + WORK  # loaded before the package, torch finds nothing set
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=clean, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parts = []
+    for title, neighbors in (("Alone", 0), ("Beside two busy processes", 2)):
+        others = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(neighbors)]
+        try:
+            found = {way: [] for way in WAYS}
+            for _ in range(TURNS):
+                for way, setting in WAYS.items():
+                    found[way].append(turn(setting))
+        finally:
+            for other in others:
+                other.kill()
+        medians = {way: [statistics.median(t) for t in zip(*times, strict=True)] for way, times in found.items()}
+        base = medians["nothing set"]
+        body = [
+            [way, *(f"{t:.2f} s ({t / b:.2f} ×)" for t, b in zip(times, base, strict=True))] for way, times in medians.items()
+        ]
+        header = ["", "a step of the small ViT", "200 small products", "5 view matrices"]
+        parts.append(f"## {title}\n\n" + table(header, body))
+    about = (
+        f"# Waiting threads\n\nTwo threads on two cores; median of {TURNS} turns, in brackets against nothing set. The package "
+        "sets GOMP_SPINCOUNT=1000 where\nthe reader set neither variable: a thread that waits looks a thousand times whether it "
+        "may go on, then sleeps."
+    )
+    write("waiting", "\n\n".join([about, *parts]))
+
+
+if __name__ == "__main__":
+    main()
