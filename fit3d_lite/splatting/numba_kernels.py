@@ -190,16 +190,23 @@ def project_back(
 
 
 @inner
-def _columns(ellipse, row, width, alpha_min):
-    """The columns of one row where a Gaussian may reach alpha_min, the center of that row's cut, and its distance."""
+def _row(ellipse, reach, row, width):
+    """A Gaussian cut along one row of pixels, in the columns where its squared distance may be within ``reach``.
+
+    first and last column; how far the first one's center is from the middle of the cut, in standard deviations; alpha
+    there, what it is multiplied by from that column to the next, and what that factor is multiplied by: alpha falls as
+    exp(−½ across²), so its logarithm has a constant second difference, and a row needs two exponentials in all.
+    """
     u, v, slope, inv_v, inv_u, opacity = ellipse
     dv = row + 0.5 - v
     square = (dv * inv_v) ** 2
-    half = math.sqrt(max(2 * math.log(opacity / alpha_min) - square, 0.0)) / inv_u + 1e-3  # a hair wider; alpha decides
+    half = math.sqrt(max(reach - square, 0.0)) / inv_u + 1e-3  # a hair wider; alpha decides
     middle = u + slope * dv
     left = int(math.ceil(min(max(middle - half - 0.5, 0.0), float(width))))
     right = int(math.floor(max(min(middle + half - 0.5, width - 1.0), -1.0)))
-    return left, right, middle, square
+    across = (left + 0.5 - middle) * inv_u
+    alpha = opacity * math.exp(-0.5 * (across * across + square))
+    return left, right, across, alpha, math.exp(-inv_u * (across + 0.5 * inv_u))
 
 
 @compiled(*[DOUBLE2, PLACES2, PLACES, SINGLE2, LIMITS, COUNT, COUNT, DOUBLE3, DOUBLE2])
@@ -211,13 +218,12 @@ def paint(ellipses, rows, index, values, limits, top, bottom, image, passing):
         if rows[k, 1] < top or rows[k, 0] >= bottom:
             continue
         ellipse = ellipses[k, 0], ellipses[k, 1], ellipses[k, 2], ellipses[k, 3], ellipses[k, 4], ellipses[k, 5]
-        inv_u, opacity, value = ellipse[4], ellipse[5], values[index[k]]
+        value, reach, fall = values[index[k]], 2 * math.log(ellipse[5] / alpha_min), math.exp(-(ellipse[4] ** 2))
         for row in range(max(rows[k, 0], top), min(rows[k, 1] + 1, bottom)):
-            left, right, middle, square = _columns(ellipse, row, width, alpha_min)
+            left, right, _, bell, ratio = _row(ellipse, reach, row, width)
             for column in range(left, right + 1):
-                through = passing[row, column]
-                across = (column + 0.5 - middle) * inv_u
-                alpha = min(opacity * math.exp(-0.5 * (across * across + square)), alpha_max)
+                through, alpha = passing[row, column], min(bell, alpha_max)
+                bell, ratio = bell * ratio, ratio * fall
                 if through < 0 or alpha < alpha_min:
                     continue
                 after = through * (1 - alpha)
@@ -244,16 +250,16 @@ def paint_back(
             continue
         ellipse = ellipses[k, 0], ellipses[k, 1], ellipses[k, 2], ellipses[k, 3], ellipses[k, 4], ellipses[k, 5]
         _, v, slope, inv_v, inv_u, opacity = ellipse
-        value = values[index[k]]
+        value, reach, fall = values[index[k]], 2 * math.log(opacity / alpha_min), math.exp(-inv_u * inv_u)
         into = received[starts[k] + top // BAND - rows[k, 0] // BAND]
         into[:] = 0
         for row in range(max(rows[k, 0], top), min(rows[k, 1] + 1, bottom)):
-            left, right, middle, square = _columns(ellipse, row, width, alpha_min)
+            left, right, across, bell, ratio = _row(ellipse, reach, row, width)
+            across -= inv_u
             zeroth = first = second = 0.0  # sums of (gradient of ½ distance²), times across to that power
             for column in range(left, right + 1):
-                through = passing[row, column]
-                across = (column + 0.5 - middle) * inv_u
-                alpha = min(opacity * math.exp(-0.5 * (across * across + square)), alpha_max)
+                through, alpha = passing[row, column], min(bell, alpha_max)
+                across, bell, ratio = across + inv_u, bell * ratio, ratio * fall
                 if through < 0 or alpha < alpha_min:
                     continue
                 after = through * (1 - alpha)
@@ -296,15 +302,15 @@ def fold(ellipses, rows, index, limits, top, bottom, passing, down, across, coun
         if rows[k, 1] < top or rows[k, 0] >= bottom:
             continue
         ellipse = ellipses[k, 0], ellipses[k, 1], ellipses[k, 2], ellipses[k, 3], ellipses[k, 4], ellipses[k, 5]
+        reach, fall = 2 * math.log(ellipse[5] / alpha_min), math.exp(-(ellipse[4] ** 2))
         first, last = max(rows[k, 0], top), min(rows[k, 1] + 1, bottom)
         for patch_row in range(first // down, (last - 1) // down + 1):
             low, high = width, -1
             for row in range(max(first, patch_row * down), min(last, (patch_row + 1) * down)):
-                left, right, middle, square = _columns(ellipse, row, width, alpha_min)
+                left, right, _, bell, ratio = _row(ellipse, reach, row, width)
                 for column in range(left, right + 1):
-                    through = passing[row, column]
-                    off = (column + 0.5 - middle) * ellipse[4]
-                    alpha = min(ellipse[5] * math.exp(-0.5 * (off * off + square)), alpha_max)
+                    through, alpha = passing[row, column], min(bell, alpha_max)
+                    bell, ratio = bell * ratio, ratio * fall
                     if through < 0 or alpha < alpha_min:
                         continue
                     after = through * (1 - alpha)
