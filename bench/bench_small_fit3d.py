@@ -1,4 +1,4 @@
-"""The shipped 3D-aware small ViT against its original: alone, and beside it, over repetitions with rooms of their own.
+"""The shipped 3D-aware small ViT and its control against their original: alone, and beside it, on rooms of their own.
 
     make bench ONLY=small_fit3d                # five repetitions; a quarter of an hour on one core
 """
@@ -18,13 +18,15 @@ METRICS = {"miou": "mIoU", "rmse": "RMSE, m", "recall": "recall, 20 px", "margin
 
 
 def main() -> None:
-    original, tuned = (f3d.load_vit("small", weights, device="cpu") for weights in ("original", "fit3d"))
-    found: dict[str, list] = {name: [] for name in ("original", "3D-aware", "original twice", "original and 3D-aware")}
+    kinds = ("original", "fit3d", "wrong_poses", "random")
+    original, tuned, wrong, untrained = (f3d.load_vit("small", weights, device="cpu") for weights in kinds)
+    ways = {
+        "original": (original, None), "3D-aware": (tuned, None), "wrong poses": (wrong, None), "untrained": (untrained, None),
+        "original twice": (original, original), "original and 3D-aware": (original, tuned),
+        "original and wrong poses": (original, wrong), "original and untrained": (original, untrained),
+    }  # fmt: skip
+    found: dict[str, list] = {name: [] for name in ways}
     for repetition in range(REPETITIONS):
-        ways = {
-            "original": (original, None), "3D-aware": (tuned, None),
-            "original twice": (original, original), "original and 3D-aware": (original, tuned),
-        }  # fmt: skip
         known: dict = {}  # features of a photo, once for each network
 
         def features(vit):
@@ -46,8 +48,12 @@ def main() -> None:
         for name, r in runs.items()
     ]
     said = []
-    for a, b in (("original", "3D-aware"), ("original twice", "original and 3D-aware")):
-        for metric in METRICS if b == "3D-aware" else ("miou", "rmse"):
+    for a, b in (
+        ("original", "3D-aware"), ("original", "wrong poses"), ("original twice", "original and 3D-aware"),
+        ("original twice", "original and wrong poses"), ("original twice", "original and untrained"),
+        ("original and wrong poses", "original and 3D-aware"),
+    ):  # fmt: skip
+        for metric in METRICS if hasattr(found[b][0], "recall") else ("miou", "rmse"):
             said.append(f"- {b} − {a}, {METRICS[metric]}: {paired(runs[a], runs[b], metric)}")
     rooms = read_weights(asset("vit_small_fit3d.safetensors"))[1]["rooms"]
     said = "\n".join(said)
@@ -55,7 +61,8 @@ def main() -> None:
         "small_fit3d",
         f"""# The shipped 3D-aware small ViT
 
-`load_vit("small", "fit3d")`, fine-tuned on {rooms} rooms by `python -m tools.small_fit3d`, against `load_vit("small")`.
+`load_vit("small", "fit3d")`, fine-tuned on {rooms} rooms by `python -m tools.small_fit3d`, against `load_vit("small")`; beside
+it the controls: the same training with wrong poses (`"wrong_poses"`), and random weights (`"random"`).
 {ABOUT}
 {REPETITIONS} repetitions of rooms to be judged on, one network: mean ± standard deviation.
 
@@ -65,8 +72,8 @@ Paired over repetitions (two-sided t); for RMSE less is better:
 
 {said}
 
-The spread is over rooms, not over trainings. Controls (wrong poses, blurred targets, own features) are in
-bench_finetune_small.py.""",
+The spread is over rooms, not over trainings; five trainings, and the controls blurred targets, own features and depth term
+alone, are in finetune.md.""",
     )
 
 

@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+import fit3d_lite as f3d
 from fit3d_lite.backbones import compact, load_vit, save_checkpoint, save_vit
 from fit3d_lite.backbones.checkpoints import SMALL, read_weights
 from fit3d_lite.base import whole
 
+KINDS = ("original", "fit3d", "wrong_poses")
 SHARED = Path(__file__).parents[3] / "shared/weights/vit_small_patch14_saliency.safetensors"
 
 
@@ -49,6 +51,14 @@ def test_the_shipped_3d_aware_one_is_the_same_network_with_other_weights(small):
     a, b = (vit.extract(photos(224)) for vit in (small, tuned))
     assert 0.5 < F.cosine_similarity(a, b).mean() < 0.99  # moved, and still a relative
     assert 0.5 < b.std(dim=(0, 2, 3)).mean() / a.std(dim=(0, 2, 3)).mean() < 1.5  # no collapse
+
+
+def test_of_the_shipped_ones_right_poses_make_views_agree_and_wrong_poses_do_the_opposite(small):
+    scene = f3d.room(f3d.rooms.SEEDS["probe_test"].start + 500, 4, 224)  # seen by none of them, judged in no table
+    agree = {k: f3d.consistency(load_vit("small", k, device="cpu"), scene).recall["20 px"] for k in KINDS}
+    assert agree["fit3d"] > agree["original"] + 0.03 and agree["wrong_poses"] < agree["original"] - 0.1
+    with pytest.raises(ValueError, match='a control, exists for "small" alone, not for .dinov2_small.'):
+        load_vit("dinov2_small", "wrong_poses")
 
 
 def test_saved_in_any_form_it_comes_back(small, tmp_path):
