@@ -99,9 +99,9 @@ def hero_00() -> Tensor:
 
 
 def hero_02() -> Tensor:
-    """A held-out view of a room: the photo, the tiny ViT's features of it, and the features rendered from Gaussians."""
-    room, held = f3d.room(0, 16, 192), f3d.room(0, 1, 192, split="holdout")
-    vit = f3d.load_vit("tiny")
+    """A held-out view of a room: the photo, the small ViT's features of it, and the features rendered from Gaussians."""
+    room, held = f3d.room(0, 16, 336), f3d.room(0, 1, 336, split="holdout")
+    vit = f3d.load_vit("small")
     feats, own = vit.extract(room.images), vit.extract(held.images)
     cloud = f3d.fit(f3d.Gaussians.from_depth(room), room, 100)
     rendered, mask = f3d.lift(cloud, room.cameras, feats).render(held.cameras[0], 48, 48)
@@ -114,8 +114,8 @@ def hero_02() -> Tensor:
 
 def hero_03() -> Tensor:
     """Two photos of a room that no step has seen: features before and after fine-tuning, and where they moved."""
-    room, pair = f3d.room(0, 8, 192), [1, 4]
-    before, after = (f3d.load_vit("tiny", w, device="cpu").extract(room.images) for w in ("original", "fit3d"))
+    room, pair = f3d.room(0, 8, 336), [1, 4]
+    before, after = (f3d.load_vit("small", w, device="cpu").extract(room.images) for w in ("original", "fit3d"))
     colors = f3d.viz.pca_colors({"before": before, "after": after})
     moved = 1 - F.cosine_similarity(before, after, dim=1)
     maps = {k: v[pair] for k, v in ({**colors, "moved, 1 − cosine": moved}).items()}

@@ -11,7 +11,7 @@ with many rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,7 @@ class ProbeScore:
     rmse: float | None
     iou: tuple[float, ...] = ()  # by class; nan where the class is absent from the ground truth
     strengths: tuple[float, float] = (0.0, 0.0)  # ridge strengths chosen for labels and for depth
+    scenes: tuple[ProbeScore, ...] = ()  # the same of each test scene by itself: what a difference is compared with
 
 
 def quick_probe(
@@ -66,27 +67,32 @@ def quick_probe(
     maps = {task: _ridge(seen, task) for task in tasks}
     del seen
 
-    def measured(scenes, maps) -> dict:  # by task, for each of its maps: a confusion matrix, or (squared error, pixels)
-        sums = {task: [0] * len(maps[task]) for task in tasks}
+    def measured(scenes, maps) -> list[dict]:  # of each, by task, for each map: a confusion matrix, or (squared error, pixels)
+        found = []
         for scene in scenes:
             f = (extract(scene.images).double() - mean) / std
-            for task in tasks:
-                for i, weight in enumerate(maps[task]):
-                    guess = torch.einsum("vchw,ct->vthw", f, weight[:-1]) + weight[-1, :, None, None]
-                    sums[task][i] = sums[task][i] + _compare(guess, scene, task)
-        return sums
+            guesses = {t: [torch.einsum("vchw,ct->vthw", f, m[:-1]) + m[-1, :, None, None] for m in maps[t]] for t in tasks}
+            found.append({task: [_compare(guess, scene, task) for guess in guesses[task]] for task in tasks})
+        return found
 
-    chosen = {}
-    for task, sums in measured(validation, maps).items():
-        errors = [validation_error(s, task) for s in sums]
+    chosen, each = {}, measured(validation, maps)
+    for task in tasks:
+        errors = [validation_error(sum(sums), task) for sums in zip(*(one[task] for one in each), strict=True)]
         chosen[task] = errors.index(min(errors))
-    tested = measured(test, {task: [maps[task][chosen[task]]] for task in tasks})
-    confusion, squares = (tested.get(task, [None])[0] for task in ("labels", "depths"))
+    best = {task: [maps[task][chosen[task]]] for task in tasks}
+    each = [{task: one[task][0] for task in tasks} for one in measured(test, best)]
+    strengths = tuple(STRENGTHS[chosen[t]] if t in tasks else 0.0 for t in ("labels", "depths"))
+    total = _score({task: sum(one[task] for one in each) for task in tasks}, strengths)
+    return replace(total, scenes=tuple(_score(one, strengths) for one in each))
+
+
+def _score(sums: dict, strengths: tuple[float, float]) -> ProbeScore:
+    confusion, squares = sums.get("labels"), sums.get("depths")
     return ProbeScore(
         miou=None if confusion is None else mean_iou(confusion),
         rmse=None if squares is None else _rmse(squares),
         iou=() if confusion is None else tuple(class_ious(confusion).tolist()),
-        strengths=tuple(STRENGTHS[chosen[t]] if t in tasks else 0.0 for t in ("labels", "depths")),
+        strengths=strengths,
     )
 
 

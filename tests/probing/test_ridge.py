@@ -66,6 +66,19 @@ def test_features_that_hold_the_answer_score_high_and_noise_scores_as_guessing()
     assert bad.miou < 0.2 and bad.rmse == pytest.approx(scenes[0].depths.std(correction=0).item(), abs=0.01)
 
 
+def test_each_test_scene_has_its_own_score_as_if_it_were_the_only_one():
+    scenes = [wall(seed) for seed in range(5)]
+
+    def features(images):
+        return torch.randn(3, 8, 16, 16, generator=torch.Generator().manual_seed(int(images.sum() * 1000)))
+
+    both = quick_probe(features, scenes[:2], scenes[2:3], scenes[3:])
+    alone = [quick_probe(features, scenes[:2], scenes[2:3], [scene]) for scene in scenes[3:]]
+    assert [(s.miou, s.rmse) for s in both.scenes] == [(s.miou, s.rmse) for s in alone]
+    assert both.scenes[0].rmse != both.scenes[1].rmse  # and they differ, so that each is its own
+    assert both.rmse**2 == pytest.approx(sum(s.rmse**2 for s in alone) / 2)  # as many pixels in both
+
+
 def test_what_cannot_be_probed_is_refused():
     scene = wall()
     with pytest.raises(ValueError, match="got 1, 0 and 1"):
