@@ -3,12 +3,13 @@
 Chosen frames may lie so far apart that right poses agree on 2 % of the depths, and then nothing can be told. Photos
 taken one after the other overlap. In a real office right poses agree there on 53 %, OpenGL axes on 21, inverse poses on
 9, translations three times too large on 19, five times too small on 38, a K of photos of twice or half the size on 9
-and 25.
+and 25, one with cx and cy exchanged on 32, poses of the photo before or after on 23 and 13, in reverse order on 5.
 """
 
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -32,22 +33,27 @@ def judge_geometry(folder: Path, files: list[Path], poses: np.ndarray, K: np.nda
     poses [V, 4, 4] are camera-to-world, K [3, 3] in pixels, the V depth files in ``depth_scale`` units to the metre.
     Frames with a lost pose or a damaged depth map are passed over: they are refused where they are used.
     """
-    pairs, depths = _neighbours(files, poses)
-    if not pairs:
-        return
+    sound = _sound(poses)
+    pairs, depths = _neighbours(files, sound)
+    K = torch.from_numpy(K)
+    if not pairs or not torch.isfinite(K).all() or min(K[0, 0], K[1, 1], torch.linalg.det(K)) <= 0:
+        return  # the Camera says so
     depths = depths / depth_scale
-    motions = torch.linalg.inv(torch.from_numpy(poses[np.unique(pairs)]))
-    places = [tuple(pair) for pair in np.searchsorted(np.unique(pairs), pairs).tolist()]
+    every = torch.linalg.inv(torch.from_numpy(np.where(sound[:, None, None], poses, np.eye(4))))
+    used = np.unique(pairs)
+    motions = every[used]
+    places = [tuple(pair) for pair in np.searchsorted(used, pairs).tolist()]
     height, width = depths.shape[1:]
 
     def score(motions: Tensor, K: Tensor) -> float:
         return agreement(motions, K.expand(len(motions), 3, 3), depths, places)
 
-    K = torch.from_numpy(K)
-    if not torch.isfinite(K).all() or min(K[0, 0], K[1, 1], torch.linalg.det(K)) <= 0:
-        return  # the Camera says so
     given = score(motions, K)
     scores = {name: score(other, K) for name, other in conventions(motions).items()}
+    for step, which in ((1, "before"), (-1, "after")):  # the one frame at an end that gets a foreign pose hardly counts
+        name = f"photos with the poses of the photo {which} (shift the lines of poses.txt by one)"
+        scores[name] = score(every.roll(-step, 0)[used], K)
+    scores["poses in reverse order (turn the lines of poses.txt around)"] = score(every.flip(0)[used], K)
     for scale in SCALES:
         scaled = motions.clone()
         scaled[:, :3, 3] *= scale  # as depths / scale would do
@@ -56,6 +62,9 @@ def judge_geometry(folder: Path, files: list[Path], poses: np.ndarray, K: np.nda
     for x, y in ((2, 2), (0.5, 0.5), (width, height)):
         name = f"a K of photos of another size (multiply its first row by {x:g}, its second by {y:g})"
         scores[name] = score(motions, torch.tensor([[x], [y], [1.0]], dtype=K.dtype) * K)
+    exchanged = K.clone()
+    exchanged[:2, 2] = K[:2, 2].flip(0)
+    scores["a K with cx and cy exchanged"] = score(motions, exchanged)
     best = max(scores, key=scores.get)
     then = f"then {scores[best]:.0%} of the depths agree between neighbouring photos, as given {given:.0%}."
     few = len(pairs) < FEW
@@ -74,11 +83,57 @@ def judge_geometry(folder: Path, files: list[Path], poses: np.ndarray, K: np.nda
         warnings.warn(f"{folder}: the poses or K may be wrong. What fits better is {best}: {then}", stacklevel=3)
 
 
-def _neighbours(files: list[Path], poses: np.ndarray) -> tuple[list[tuple[int, int]], Tensor | None]:
+def name_lost_frames(
+    folder: Path, files: list[Path], poses: np.ndarray, K: np.ndarray, depth_scale: float, chosen: list[int]
+) -> None:
+    """Warn of the ``chosen`` frames whose depths fit their neighbours' twice as well, and on 20 % of them more, where
+    the pose is replaced by one midway between the neighbours'. Arguments as :func:`judge_geometry` has them.
+
+    That happens to a frame the tracker lost. Not all are found: where the neighbours share less than 15 % of their
+    depths, nothing can be said of the frame between.
+    """
+    sound, K = _sound(poses), torch.from_numpy(K).expand(3, 3, 3)
+
+    @lru_cache(maxsize=4)
+    def depth(i: int) -> Tensor:
+        return read_depth(files[i])[::2, ::2] / depth_scale  # a quarter of the pixels is plenty
+
+    K = torch.tensor([[0.5], [0.5], [1.0]], dtype=K.dtype) * K
+    pairs = [(0, 1), (1, 0), (1, 2), (2, 1)]
+    lost = []
+    for i in sorted(set(chosen)):
+        if not 0 < i < len(poses) - 1 or not sound[i - 1 : i + 2].all():
+            continue
+        try:
+            depths = torch.stack([depth(i - 1), depth(i), depth(i + 1)])
+        except (ValueError, RuntimeError):  # damaged, or of another size: refused where it is used
+            continue
+        there = torch.from_numpy(poses[i - 1 : i + 2].copy())
+        given = agreement(torch.linalg.inv(there), K, depths, pairs)
+        if given > 0.5 or agreement(torch.linalg.inv(there), K, depths, [(0, 2), (2, 0)]) < 0.15:
+            continue  # nothing fits twice as well, or its neighbours share too little for "midway" to mean something
+        U, _, Vt = torch.linalg.svd(there[0, :3, :3] + there[2, :3, :3])
+        there[1, :3, :3], there[1, :3, 3] = U @ Vt, (there[0, :3, 3] + there[2, :3, 3]) / 2
+        midway = agreement(torch.linalg.inv(there), K, depths, pairs)
+        if midway >= max(2 * given, given + 0.2):
+            lost.append(f"{files[i].stem} (line {i + 1}: {given:.0%} agree, {midway:.0%} midway between its neighbours)")
+    if lost:
+        warnings.warn(
+            f"{folder}: the poses of {len(lost)} of {len(set(chosen))} frames look lost: {', '.join(lost[:5])}"
+            f"{' and more' if len(lost) > 5 else ''}. Leave them out by frames=.",
+            stacklevel=3,
+        )
+
+
+def _sound(poses: np.ndarray) -> np.ndarray:  # [V, 4, 4] -> [V] bool
+    """Which poses are rigid motions."""
+    return np.array([bool(np.isfinite(pose).all()) and not explain_rigid(torch.from_numpy(pose)) for pose in poses])
+
+
+def _neighbours(files: list[Path], sound: np.ndarray) -> tuple[list[tuple[int, int]], Tensor | None]:
     """Up to PAIRS pairs of photos that follow each other, spread over the capture, and the depth maps of their photos
     in order [N, H, W], in the files' units."""
-    sound = [bool(np.isfinite(pose).all()) and not explain_rigid(torch.from_numpy(pose)) for pose in poses]
-    pairs = [(i, i + 1) for i in range(len(poses) - 1) if sound[i] and sound[i + 1]]
+    pairs = [(i, i + 1) for i in range(len(sound) - 1) if sound[i] and sound[i + 1]]
     pairs = [pairs[k] for k in np.linspace(0, len(pairs) - 1, min(PAIRS, len(pairs))).round().astype(int)]
     depths = {}
     for i in np.unique(pairs).tolist():

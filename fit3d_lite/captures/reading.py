@@ -56,11 +56,18 @@ def target_size(size, height: int, width: int) -> tuple[int, int]:  # rows, colu
     return rows, columns
 
 
+def check_file(path: Path) -> None:
+    """Raise ValueError for a folder, a device, or a pipe, which would keep a reader waiting for ever."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is a folder, a pipe or a device, where a file is expected.")
+
+
 def read_pixels(path: Path, what: str, mode: str | None = None) -> tuple[np.ndarray, str]:
     """The pixels of a picture file, upright as its EXIF note says, and its Pillow mode, converted first where ``mode``
     is given. Raises ValueError where the file cannot be read as ``what``."""
     from PIL import Image, ImageOps  # late: those who read no file need not load it
 
+    check_file(path)
     try:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)

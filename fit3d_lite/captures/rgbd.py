@@ -20,8 +20,8 @@ from tqdm import tqdm
 from ..scenes.camera import Camera
 from ..scenes.poses import explain_rigid
 from ..scenes.scene import Scene, resize_maps, resize_photos
-from .judging import judge_geometry
-from .reading import choose, counting_order, read_depth, read_photo, target_size
+from .judging import judge_geometry, name_lost_frames
+from .reading import check_file, choose, counting_order, read_depth, read_photo, target_size
 
 __all__ = ["rgbd"]
 
@@ -55,8 +55,10 @@ def rgbd(folder, frames=None, size=None, depth_scale: float = 1000.0, name: str 
     folder = Path(folder).expanduser()
     stems, poses, K = read_layout(folder)
     positions = choose(frames, len(stems))
-    judge_geometry(folder, [folder / "depth" / f"{stem}.png" for stem in stems], poses, K, depth_scale)
-    files = [(photo_of(folder, stems[i]), folder / "depth" / f"{stems[i]}.png") for i in positions]
+    maps = [folder / "depth" / f"{stem}.png" for stem in stems]
+    judge_geometry(folder, maps, poses, K, depth_scale)
+    name_lost_frames(folder, maps, poses, K, depth_scale, positions)
+    files = [(photo_of(folder, stems[i]), maps[i]) for i in positions]
     lines = [i + 1 for i in positions]
     return read_scene(folder, files, poses[positions], lines, K, size, depth_scale, name or folder.resolve().name)
 
@@ -121,6 +123,7 @@ def read_K(path: Path) -> np.ndarray:  # [3, 3] float64
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
     """Number and words of each line, split at blanks or commas; empty lines and those that start with # are left out."""
+    check_file(path)
     try:
         lines = path.read_text(encoding="utf-8-sig").replace(",", " ").splitlines()
     except UnicodeDecodeError as error:

@@ -5,6 +5,7 @@ import re
 import shutil
 import socket
 import threading
+import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -38,8 +39,14 @@ def box_view(camera):
     return depth, (origin + depth[..., None] * directions) / BOX
 
 
-def write_capture(folder, stems, ending=".png", decimals=9, poses="camera_to_world"):
-    cameras = [box_camera(i) for i in range(len(stems))]
+def turning_camera(i):
+    """A walk with steps and turns of different lengths, on which one frame is not like the next."""
+    eye, angle = (1.2 + 0.9 * np.sin(0.7 * i**1.3), 1.4 + 0.7 * np.sin(1.1 * i), 1.2), 0.35 * i * (1 + i / 6)
+    return Camera.look_at(eye, np.add(eye, (np.cos(angle), np.sin(angle), 0)), fov_x=70, width=WIDTH, height=HEIGHT)
+
+
+def write_capture(folder, stems, ending=".png", decimals=9, poses="camera_to_world", camera=box_camera):
+    cameras = [camera(i) for i in range(len(stems))]
     for part in ("images", "depth"):
         (folder / part).mkdir(parents=True)
     for stem, camera in zip(stems, cameras):
@@ -209,6 +216,47 @@ def test_right_geometry_is_taken_without_a_word_and_what_cannot_be_checked_is_sa
     rewrite_depths(box, np.zeros_like)
     with pytest.warns(UserWarning, match="could not be checked.* 0% of their depths agree as given"):
         captures.rgbd(box, size=30)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda poses: np.roll(poses, 1, 0), "poses of the photo before .shift the lines"),
+        (lambda poses: np.roll(poses, -1, 0), "poses of the photo after .shift the lines"),
+        (lambda poses: poses[::-1], "poses in reverse order"),
+    ],
+    ids=["one later", "one earlier", "reversed"],
+)
+def test_poses_of_other_frames_are_refused(tmp_path, change, message):
+    folder = write_capture(tmp_path / "walk", [f"{i:02d}" for i in range(10)], camera=turning_camera)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        captures.rgbd(folder)
+    rewrite_poses(folder, change)
+    with pytest.raises(ValueError, match=message):
+        captures.rgbd(folder, [2])
+
+
+def test_exchanged_cx_and_cy_are_refused(tmp_path):
+    folder = write_capture(tmp_path / "walk", [f"{i:02d}" for i in range(10)], camera=turning_camera)
+    K = np.loadtxt(folder / "K.txt")
+    K[:2, 2] = K[1::-1, 2]
+    np.savetxt(folder / "K.txt", K)
+    with pytest.raises(ValueError, match="a K with cx and cy exchanged"):
+        captures.rgbd(folder)
+
+
+def test_one_lost_pose_is_named_where_its_frame_is_used(box):
+    def lose(poses):
+        poses[3] = np.eye(4)
+        return poses
+
+    rewrite_poses(box, lose)
+    with pytest.warns(UserWarning, match=r"of 1 of 8 frames look lost: 00003 \(line 4: .* agree, .* midway .*frames="):
+        captures.rgbd(box)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        captures.rgbd(box, [0, 1, 6])
 
 
 @pytest.mark.parametrize("factors", [[2, 2, 1], [1 / WIDTH, 1 / HEIGHT, 1]])
