@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 import fit3d_lite as f3d
-from fit3d_lite.viz.palette import color_depth, color_labels, color_map, color_mistakes, palette
+from fit3d_lite.viz.palette import color_depth, color_labels, color_mistakes, palette
 
 from .bootstrap import ROOT
 
@@ -62,17 +62,30 @@ def hero_01() -> Tensor:
     return strip([left.images[0].permute(1, 2, 0), there, right.images[0].permute(1, 2, 0)])
 
 
+def looked_at(size: int, networks: dict[str, str]) -> tuple[list[Tensor], dict[str, list[Tensor]]]:
+    """Two photos of a room and two of the motorcycle, and what each network sees of them as colors of one basis.
+
+    Chosen by a rule (bench/bench_demo.py): the middle one of twelve rooms that no network was trained on, by what is found
+    again; of its six views the two that show most in common.
+    """
+    scene = f3d.room(10, 6, size)[[4, 5]]
+    images = [scene.images, f3d.captures.stereo(size=(size, 3 * size // 2)).images]
+    seen = {}
+    for name, weights in networks.items():
+        vit = f3d.load_vit("small", weights, device="cpu")
+        seen[name] = [vit.extract(some, quiet=True) for some in images]
+    return images, f3d.viz.pca_colors(seen)
+
+
 def hero() -> Tensor:
-    """Above hero_01, and below the same for features: of the left photo, rendered on the right, of the right photo."""
-    left, right = stereo()
-    feats = f3d.load_vit("tiny").extract(torch.cat([left.images, right.images]))
-    lifted = f3d.lift(f3d.Gaussians.from_depth(left, count=200_000), left.cameras, feats[:1])
-    rendered, mask = lifted.render(right.cameras[0], *(2 * side for side in feats.shape[-2:]))
-    basis = f3d.viz.pca_basis(feats)
-    there = torch.where(mask[..., None], basis.colors(rendered[None])[0], 1.0)
-    own = basis.colors(feats)
-    photos = hero_01()
-    return stack([photos, strip([enlarged(panel, 248, 368) for panel in (own[0], there, own[1])])])
+    """A room that no network was trained on, and a real photo; what a ViT sees of them; what it sees after 3D-aware
+    fine-tuning."""
+    images, colors = looked_at(448, {"original": "original", "3D-aware": "fit3d"})
+    rows = []
+    for at, height in ((0, 320), (1, 214)):
+        photo = enlarged(images[at][0].permute(1, 2, 0), height, 320, "bilinear")
+        rows.append(strip([photo, *(enlarged(c[at][0], height, 320) for c in colors.values())]))
+    return stack(rows)
 
 
 def room() -> Tensor:
@@ -86,16 +99,17 @@ def room() -> Tensor:
 
 
 def hero_00() -> Tensor:
-    """Two photos of one room; beside each the patch features as colors, as clusters, as similarity to one patch."""
-    room, pair = f3d.room(3, 6, 192), [1, 2]
-    feats = f3d.load_vit("tiny").extract(room.images)
-    groups = f3d.viz.match_clusters(f3d.viz.kmeans(feats, 10), room.resized(*feats.shape[:-3:-1]).labels)
-    maps = {
-        "PCA": f3d.viz.pca_colors(feats)[pair],
-        "clusters": groups[pair],
-        "like the marked patch": color_map(f3d.viz.similarity(feats[pair], 0, 14, 12)),
-    }
-    return drawn(f3d.viz.compare(room.images[pair], maps, marks=[(0, 14, 12)], width=9.2))
+    """The room and the motorcycle; beside each its patch features as colors, by the original ViT, the 3D-aware one, one
+    fine-tuned with wrong poses and an untrained one."""
+    networks = {"original": "original", "3D-aware": "fit3d", "wrong poses": "wrong_poses", "untrained": "random"}
+    images, colors = looked_at(448, networks)
+    room, motorcycle = (
+        f3d.viz.compare(images[at][:1], {k: c[at][:1] for k, c in colors.items()}, width=9.2) for at in (0, 1)
+    )
+    for axis in motorcycle.axes:  # the names stand above the room
+        axis.set_title("")
+    motorcycle.set_figheight(motorcycle.get_figheight() - 0.2)
+    return stack([drawn(room), drawn(motorcycle)])
 
 
 def hero_02() -> Tensor:

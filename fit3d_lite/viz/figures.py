@@ -204,7 +204,7 @@ def _grid(rows: int, cols: int, ratio: float, width: float, bar: float = 0.0):
     """A figure outside pyplot, with room for a color ``bar``: nothing stays open, and nothing is shown twice."""
     from matplotlib.figure import Figure
 
-    width = min(width, 2.3 * cols + bar)
+    width = min(width, 2.8 * cols + bar)
     figure = Figure(figsize=(width, rows * (width - bar) / cols * ratio + 0.3), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     axes = figure.subplots(rows, cols, squeeze=False)
