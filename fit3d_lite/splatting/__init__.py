@@ -2,8 +2,8 @@
 
 Read gaussians (and ply), projection (to ellipses in the image), pairs (which pixels an ellipse reaches), blend (alpha
 times transmittance, and its gradient), splat (``view_matrix`` and ``render``: the room in one page); then fitting, with
-densify and quality, for photos to Gaussians. backend says who draws: on a CPU numba_draw, with its loops in numba_kernels;
-on a GPU one of the two in the folder gpu. torch's way stays what the others are compared with.
+quality, for photos to Gaussians. backend says who draws: on a CPU numba_draw, whose loops are numba_project and
+numba_paint; on a GPU one of the two in the folder gpu. torch's way is what the others are compared with.
 Letters: N Gaussians, of which K are seen by a camera; M (pixel, Gaussian) pairs; H W pixels; C channels of values.
 """
 

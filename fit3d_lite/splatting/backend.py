@@ -2,7 +2,7 @@
 tests/splatting/gpu/test_gpu_parity.py).
 
 * ``"torch"``: the reference, on every device and in every float type, and the one to read.
-* ``"numba"``: loops over Gaussians and their pixels (numba_kernels.py), on a CPU. numba compiles them at the very first
+* ``"numba"``: loops over Gaussians and their pixels (numba_paint.py), on a CPU. numba compiles them at the very first
   use, in seconds, and keeps them.
 * ``"triton"``: four kernels of our own (gpu/triton_kernels.py): the blend forward and backward, and two that count and
   write the entries of a view matrix; CUDA only. Triton comes with torch on Linux and compiles them in seconds when they

@@ -6,11 +6,13 @@ A small version of 3DGS training that starts from a good guess (depth maps or po
 * loss 0.8 · L1 + 0.2 · (1 − SSIM) on one photo a step;
 * Adam on the raw values (logarithms of scales, logits of opacities, spherical-harmonic colors) with 3DGS's learning
   rates, all of them times ``lr_scale``: we take hundreds of steps where 3DGS takes 30,000;
-* every ``refine_every`` steps the faintest Gaussians are dropped and some are split (densify.py). The number never
-  passes ``max_count``.
+* every ``refine_every`` steps the faintest Gaussians are dropped and some are split. The number never passes
+  ``max_count``.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -19,14 +21,14 @@ from tqdm import tqdm
 
 from ..base.history import to_floats
 from ..scenes.scene import Scene
-from .densify import Densifier
-from .gaussians import SH0, Gaussians
+from .gaussians import SH0, Gaussians, rotation_matrices
 from .ply import stored
 from .quality import WINDOW, decibels, ssim
 from .splat import render
 
 # 3DGS's learning rates; that of the means is per metre of scene extent and falls to a hundredth of it.
 RATES = {"means": 1.6e-4, "quats": 1e-3, "scales": 5e-3, "opacities": 5e-2, "colors": 2.5e-3}
+FAINT = 0.02  # opacity under which a Gaussian is dropped
 REFINED = 0.8  # share of the steps after which the number of Gaussians stays, so that all have time to settle
 
 
@@ -68,7 +70,8 @@ def fit(
     densifier = Densifier(len(cloud), split_share, int(1.3 * len(cloud)) if max_count is None else max_count)
     raw = _raw(cloud)
     rates = {name: rate * lr_scale * (_extent(scene) if name == "means" else 1) for name, rate in RATES.items()}
-    optimizer = torch.optim.Adam([{"name": n, "params": [p], "lr": rates[n]} for n, p in raw.items()], eps=1e-15)
+    groups = [{"name": name, "params": [parameter], "lr": rates[name]} for name, parameter in raw.items()]
+    optimizer = torch.optim.Adam(groups, eps=1e-15, fused=True)  # one pass over each parameter, not ten
     (of_means,) = (group for group in optimizer.param_groups if group["name"] == "means")
     order: list[int] = []
     bar = tqdm(range(steps), desc="fitting photos", disable=not progress)
@@ -127,3 +130,50 @@ def _extent(scene: Scene) -> float:
     """
     centers = torch.stack([c.center for c in scene.cameras])
     return max(1.0, 1.1 * float((centers - centers.mean(0)).norm(dim=1).max()))
+
+
+class Densifier:
+    """Where Gaussians are added and dropped: 3DGS's adaptive density control (section 5.2).
+
+    What is almost invisible is dropped. What pulls hardest on its position is split in two along its longest axis: a
+    strong pull is the sign of detail that one Gaussian cannot show.
+    """
+
+    def __init__(self, count: int, share: float, max_count: int):
+        self.share, self.max_count = share, max_count
+        self.pull = torch.zeros(count, 2)  # summed length of the position's gradient, times seen
+
+    def watch(self, means: Tensor) -> None:
+        """After each backward pass."""
+        strength = means.grad.norm(dim=1)
+        self.pull = self.pull.to(strength.device)
+        self.pull += torch.stack([strength, (strength > 0).float()], 1)
+
+    @torch.no_grad()
+    def refine(self, raw: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+        """Drop the faint and split ``share`` of the rest, up to ``max_count``. Changes ``raw`` and ``optimizer``, one
+        group of which holds each of ``raw``'s parameters by its name."""
+        keep = torch.nonzero(raw["opacities"].sigmoid() > FAINT).squeeze(1)
+        room = max(0, min(math.ceil(self.share * len(keep)), self.max_count - len(keep)))
+        mean_pull = (self.pull[:, 0] / self.pull[:, 1].clamp_min(1))[keep]
+        parents = keep[mean_pull.topk(room).indices]
+        index = torch.cat([keep, parents])
+
+        first = torch.searchsorted(keep, parents)  # one child takes its parent's row, the other a new one at the end
+        second = torch.arange(len(keep), len(index), device=first.device)
+        axis = raw["scales"][parents].argmax(1)
+        length = raw["scales"][parents].exp().gather(1, axis[:, None])
+        along = rotation_matrices(raw["quats"][parents]).gather(2, axis[:, None, None].expand(-1, 3, 1)).squeeze(2)
+        values = {name: old[index].clone() for name, old in raw.items()}
+        # The children sit half a standard deviation to either side and are shorter, so that together they cover what
+        # the parent covered.
+        for rows, side in ((first, -0.5), (second, 0.5)):
+            values["means"][rows] += side * length * along
+            values["scales"][rows, axis] += math.log(0.7)
+
+        for group in optimizer.param_groups:  # Adam's memory follows its Gaussian
+            old, new = raw[group["name"]], torch.nn.Parameter(values[group["name"]])
+            memory = optimizer.state.pop(old, {})
+            optimizer.state[new] = {k: v[index] if v.shape == old.shape else v for k, v in memory.items()}
+            group["params"], raw[group["name"]] = [new], new
+        self.pull = self.pull.new_zeros(len(index), 2)

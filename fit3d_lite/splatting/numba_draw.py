@@ -1,8 +1,8 @@
 """Drawing on a CPU with loops that numba compiles: the same picture, weights and gradients as torch's way, without pairs.
 
-numba_kernels.py has the loops. This file gives them memory and shares them out: to as many threads as torch has, each
-taking the next band of rows when it is done with one. They are plain Python threads, since the loops run without
-Python's lock, so nothing spins while it waits and nothing is left over when a process is forked.
+numba_project.py and numba_paint.py have the loops. This file gives them memory and shares them out to as many threads as
+torch has, each taking the next band of rows when it is done with one. They are plain Python threads, since the loops run
+without Python's lock: so nothing spins while it waits, and nothing is left over when a process is forked.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class _View:
     """One camera's sorted ellipses, [K, 6] with their first and last rows [K, 2], and how to go through them."""
 
     def __init__(self, cloud: Gaussians, camera: Camera, near: float):
-        self.kernels = kernels()
+        projecting, self.painting = kernels()
         seen, view = near_to_far(cloud, camera, near, torch.float64)
         self.index, self.height, self.width = seen.numpy(), camera.height, camera.width
         self.view = tuple(map(tuple, torch.cat([view[0], view[1][None], view[2][None]]).tolist()))
@@ -69,7 +69,7 @@ class _View:
 
         def project(begin):
             where = (begin, min(begin + CHUNK, len(self.index)), self.ellipses, self.rows)
-            self.kernels.project(*shape, self.index, self.view, self.lens, ALPHA_MIN, self.height, self.width, *where)
+            projecting.project(*shape, self.index, self.view, self.lens, ALPHA_MIN, self.height, self.width, *where)
 
         _shared_out(project, range(0, len(seen), CHUNK))
 
@@ -94,7 +94,7 @@ class Paint(torch.autograd.Function):
     def forward(ctx, means, quats, scales, opacities, values, camera, near):
         view = _View(Gaussians(means, quats, scales, opacities, means), camera, near)
         image, passing = np.zeros((view.height, view.width, values.shape[1])), view.open()
-        view.walk(view.kernels.paint, image, passing, rows=view.kernels.BAND, head=(_array(values),))
+        view.walk(view.painting.paint, image, passing, rows=view.painting.BAND, head=(_array(values),))
         ctx.save_for_backward(means, quats, scales, opacities, values)
         alpha = 1 - np.abs(passing)
         ctx.view, ctx.drawn = view, (image, alpha)
@@ -104,14 +104,14 @@ class Paint(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, d_image, d_alpha):
         view, (image, alpha), (*shape, values) = ctx.view, ctx.drawn, ctx.saved_tensors
-        channels, band = values.shape[1], view.kernels.BAND
+        channels, band = values.shape[1], view.painting.BAND
         d_image, d_alpha = _array(d_image), _array(d_alpha)
         behind = np.einsum("hwc,hwc->hw", image, d_image) + alpha * d_alpha
         touched = np.where(view.rows[:, 1] >= view.rows[:, 0], view.rows[:, 1] // band - view.rows[:, 0] // band + 1, 0)
         starts = np.concatenate([[0], touched.cumsum()])
         received = np.empty((starts[-1], 6 + channels))
         arrays = (view.open(), d_image, d_alpha, behind, starts, received)
-        view.walk(view.kernels.paint_back, *arrays, rows=band, head=(_array(values),))
+        view.walk(view.painting.paint_back, *arrays, rows=band, head=(_array(values),))
 
         grads = [torch.zeros_like(part, memory_format=torch.contiguous_format) for part in (*shape, values)]
         geometry, arrays = any(ctx.needs_input_grad[:4]), [grad.numpy() for grad in grads]
@@ -119,7 +119,7 @@ class Paint(torch.autograd.Function):
 
         def back(begin):
             known = (means, quats, scales, view.index, view.view, view.lens, view.ellipses, received, starts)
-            view.kernels.project_back(*known, begin, min(begin + CHUNK, len(view.index)), geometry, *arrays)
+            kernels()[0].project_back(*known, begin, min(begin + CHUNK, len(view.index)), geometry, *arrays)
 
         _shared_out(back, range(0, len(view.index), CHUNK))
         return *(grad if asked else None for grad, asked in zip(grads, ctx.needs_input_grad, strict=False)), None, None
@@ -139,9 +139,9 @@ def matrix(cloud: Gaussians, camera: Camera, near: float, down: int = 1, across:
     It is walked twice, once to count and once to write.
     """
     view = _View(cloud.detach(), camera, near)
-    h, w, rows = view.height // down, view.width // across, down * max(1, view.kernels.BAND // down)
+    h, w, rows = view.height // down, view.width // across, down * max(1, view.painting.BAND // down)
     counts, nothing = np.zeros((h, w), np.int64), np.zeros(0, np.int64)
-    fold = view.kernels.fold
+    fold = view.painting.fold
     view.walk(fold, view.open(), down, across, counts, counts, nothing, np.zeros(0, np.float32), rows=rows)
     starts = np.concatenate([[0], counts.cumsum()])
     columns, weights = np.empty(starts[-1], np.int64), np.empty(starts[-1], np.float32)
@@ -164,14 +164,15 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 @functools.cache
-def kernels() -> ModuleType:
-    """The loops. Importing them compiles them, which takes seconds, or finds what an earlier start has compiled."""
+def kernels() -> tuple[ModuleType, ModuleType]:
+    """numba_project and numba_paint. Importing them compiles the loops, which takes seconds, or finds what an earlier
+    start has compiled."""
     begin = time.perf_counter()
-    from . import numba_kernels
+    from . import numba_paint, numba_project
 
-    stats = numba_kernels.paint.stats
+    stats = numba_paint.paint.stats
     if sum(stats.cache_misses.values()) or not stats.cache_path:
         kept = f"kept in {stats.cache_path}" if stats.cache_path else "no folder to keep them in can be written"
         took = time.perf_counter() - begin
         print(f"fit3d_lite: numba compiled the drawing loops in {took:.1f} s ({kept})", file=sys.stderr)
-    return numba_kernels
+    return numba_project, numba_paint

@@ -13,6 +13,7 @@ from .gaussians import Gaussians
 from .splat import render
 
 WINDOW = 11  # pixels a side of SSIM's window
+MARGIN = WINDOW - 1  # pixels of a line that no window is centered on
 
 
 def ssim(
@@ -27,21 +28,56 @@ def ssim(
         raise ValueError(
             f"ssim needs two pictures of one size, at least {WINDOW}×{WINDOW}; got {list(a.shape)} and {list(b.shape)}."
         )
-    rows, columns = (_window(n).to(a) for n in a.shape[-2:])
-    # The window is separable, so one matrix blurs the rows and one the columns; on a CPU that beats convolutions of
-    # one channel.
-    mean_a, mean_b, aa, bb, ab = rows @ torch.stack([a, b, a * a, b * b, a * b]) @ columns.T
+    blocks = [_blocks(n, a) for n in a.shape[1:]]
+    mean_a, aa, ab = _Blur.apply(torch.cat([a, a * a, a * b]), *blocks).chunk(3)
+    mean_b, bb = _Blur.apply(torch.cat([b, b * b]), *blocks).chunk(2)  # apart, since a photo needs no gradient
     covariance, variances = ab - mean_a * mean_b, aa - mean_a**2 + bb - mean_b**2
     top = (2 * mean_a * mean_b + 0.01**2) * (2 * covariance + 0.03**2)
     return (top / ((mean_a**2 + mean_b**2 + 0.01**2) * (variances + 0.03**2))).mean()
 
 
+class _Blur(torch.autograd.Function):
+    """SSIM's window over [M, H, W] -> [M, H - 10, W - 10].
+
+    The window is separable, so a matrix blurs the rows and another the columns; on a CPU that beats convolutions of one
+    channel. It is cut in blocks along its diagonal, since a whole one would be almost all zeros.
+    """
+
+    @staticmethod
+    def forward(ctx, x, rows, columns):
+        ctx.rows, ctx.columns = rows, columns
+        m, h, w = x.shape
+        half, out = x.new_empty(m, h - MARGIN, w), x.new_empty(m, h - MARGIN, w - MARGIN)
+        for i, window in rows:
+            half[:, i : i + len(window)] = window @ x[:, i : i + len(window) + MARGIN]
+        for i, window in columns:
+            out[..., i : i + len(window)] = half[..., i : i + len(window) + MARGIN] @ window.T
+        return out
+
+    @staticmethod
+    def backward(ctx, grad):
+        m, h, w = grad.shape
+        half, out = grad.new_zeros(m, h, w + MARGIN), grad.new_zeros(m, h + MARGIN, w + MARGIN)
+        for i, window in ctx.columns:
+            half[..., i : i + len(window) + MARGIN] += grad[..., i : i + len(window)] @ window
+        for i, window in ctx.rows:
+            out[:, i : i + len(window) + MARGIN] += window.T @ half[:, i : i + len(window)]
+        return out, None, None
+
+
+def _blocks(size: int, x: Tensor) -> list[tuple[int, Tensor]]:
+    """Where each block starts, and its window; for one side of a picture. A GPU gets one block: it minds starting a
+    kernel more than multiplying with zeros."""
+    count = size - MARGIN
+    step = count if x.is_cuda else 48
+    return [(i, _window(min(step, count - i)).to(x)) for i in range(0, count, step)]
+
+
 @functools.cache
-def _window(size: int) -> Tensor:  # [size - 10, size]
-    """Row r holds the 11 weights of SSIM's Gaussian window around pixel r + 5."""
-    middle = WINDOW // 2
-    offset = torch.arange(size)[None, :] - torch.arange(size - WINDOW + 1)[:, None] - middle
-    weights = torch.exp(-0.5 * (offset / 1.5) ** 2) * (offset.abs() <= middle)
+def _window(size: int) -> Tensor:  # [size, size + 10]
+    """Row r holds the 11 weights of SSIM's Gaussian window around r + 5."""
+    offset = torch.arange(size + MARGIN)[None, :] - torch.arange(size)[:, None] - WINDOW // 2
+    weights = torch.exp(-0.5 * (offset / 1.5) ** 2) * (offset.abs() <= WINDOW // 2)
     return weights / weights.sum(1, keepdim=True)
 
 

@@ -185,6 +185,11 @@ def test_ssim_matches_the_definition_and_psnr_the_closed_form():
                 total.append((2 * mx * my + 1e-4) * (2 * c + 9e-4) / ((mx**2 + my**2 + 1e-4) * (vx + vy + 9e-4)))
     assert float(ssim(a, b)) == pytest.approx(float(torch.stack(total).mean()), rel=1e-6)
     assert float(ssim(a, a)) == pytest.approx(1)
+
+
+def test_the_gradient_of_ssim_is_its_slope_across_the_blocks_that_it_is_computed_in():
+    a, b = (torch.rand(1, 12, 61, generator=torch.Generator().manual_seed(s), dtype=torch.float64) for s in (1, 2))
+    assert torch.autograd.gradcheck(ssim, (a.requires_grad_(), b.requires_grad_()))
     assert psnr(torch.zeros(4), torch.full((4,), 0.1)) == pytest.approx(20, abs=1e-4)
 
 
@@ -209,8 +214,7 @@ def test_fit_is_repeatable_with_a_seed():
 
 
 def test_splitting_keeps_the_picture_nearly_the_same_and_dropping_removes_the_faint():
-    from fit3d_lite.splatting.densify import Densifier
-    from fit3d_lite.splatting.fitting import _raw
+    from fit3d_lite.splatting.fitting import Densifier, _raw
 
     scene = painted_box(2)
     cloud = Gaussians.from_depth(scene, count=300)
