@@ -76,3 +76,9 @@ def test_the_program_in_the_readme_runs_as_printed(capsys):
     rows = [x for x in capsys.readouterr().out.splitlines() if "recall" in x]
     assert len(rows) == 2 and tuple(found["W"].shape) == (128 * 128, len(found["cloud"]))
     assert found["features"].shape == (192, 16, 16) and found["mask"].float().mean() > 0.5
+
+
+def test_lessons_link_to_words_that_the_glossary_has():
+    known = re.findall(r'<a id="([\w-]+)">', (ROOT / "docs" / "glossary.md").read_text("utf-8"))
+    linked = {x for path in all_notebooks() for x in re.findall(r"docs/glossary\.md#([\w-]+)", path.read_text("utf-8"))}
+    assert linked and linked <= set(known) and len(known) == len(set(known))
