@@ -38,11 +38,11 @@ def fitting(device: torch.device, backends: list[str], tiny: bool) -> str:
 
 def finetuning(device: torch.device, tiny: bool) -> str:
     """Steps a second of the lite recipe, random weights (speed does not depend on them), lesson 03's full-profile size."""
-    name, size, views, steps = ("tiny", 48, 4, 2) if tiny else ("dinov2_small", 518, 16, 20)
+    names, size, views, steps = (("small",), 56, 4, 2) if tiny else (("dinov2_small", "dinov2_base"), 518, 16, 20)
     scene = room(0, views, size).to(device)
     cloud = Gaussians.from_depth(scene, count=60 if tiny else 40_000).to(device)
     rows = []
-    for model in (name,) if tiny else (name, "dinov2_base"):
+    for model in names:
         vit = load_vit(model, weights="random", device=device)
         lifted = lift(cloud, scene.cameras, vit.extract(scene.images))
         for dtype in dict.fromkeys((torch.float32, torch.float16, best_dtype(device))):

@@ -14,13 +14,13 @@ from pathlib import Path
 import fit3d_lite as f3d
 from fit3d_lite.backbones import ViT, compact
 from fit3d_lite.base import whole
+from fit3d_lite.finetuning.recipes import RECIPES
 from fit3d_lite.finetuning.targets import ShuffledPoses
 from fit3d_lite.rooms import SEEDS
 
 from .bootstrap import ROOT
 
 BASE = "vit_small.safetensors"
-SETTINGS = {"lr": 1e-4, "geometry": 0.05}  # of lite, as bench/bench_finetune_small.py chose them for this network
 FIRST, VIEWS, SIZE, GAUSSIANS = SEEDS["finetune"].start + 300, 12, 224, 12_000
 
 
@@ -33,7 +33,7 @@ def train(rooms: int, wrong_poses: bool, checkpoint: Path | None = None) -> ViT:
         cloud = f3d.Gaussians.from_depth(scene, count=GAUSSIANS)
         lifted.append(f3d.lift(cloud, scene.cameras, vit.extract(scene.images, quiet=True)))
     targets = ShuffledPoses(scenes, lifted, vit.channels, vit.grid(SIZE, SIZE)) if wrong_poses else lifted
-    return f3d.finetune(vit, scenes, targets, "lite", **SETTINGS, checkpoint=checkpoint, resume=checkpoint is not None)
+    return f3d.finetune(vit, scenes, targets, "lite", checkpoint=checkpoint, resume=checkpoint is not None)
 
 
 def save_difference(vit: ViT, path: Path, rank: int, **notes) -> Path:
@@ -53,7 +53,7 @@ def main() -> None:
     given = parser.parse_args()
     out = given.out or ROOT / "assets" / f"vit_small_{'wrong_poses' if given.wrong_poses else 'fit3d'}.safetensors"
     vit = train(given.rooms, given.wrong_poses, given.checkpoint)
-    save_difference(vit, out, given.rank, recipe={"name": "lite"} | SETTINGS, rooms=given.rooms, wrong_poses=given.wrong_poses)
+    save_difference(vit, out, given.rank, recipe=RECIPES["lite"].settings(), rooms=given.rooms, wrong_poses=given.wrong_poses)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
 
 

@@ -134,8 +134,7 @@ def assembled(
 class RawPixels:
     """The control below every ViT: the RGB values of a patch as its features, with a ViT's methods.
 
-    [V, 3, H, W] -> [V, 3 p², h, w]; a patch of 8 pixels gives 192 channels, as many as the tiny ViT has. The mean over
-    patches stands for the CLS token.
+    [V, 3, H, W] -> [V, 3 p², h, w]; a patch of 14 pixels gives 588 channels. The mean over patches stands for the CLS token.
     """
 
     blocks, name, model = 1, "raw RGB", None

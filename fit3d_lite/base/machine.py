@@ -31,7 +31,7 @@ def cache_folder(cache=None) -> Path:
 
 
 def asset(name: str) -> Path:
-    """Path of a file that comes with fit3d_lite, such as ``vit_tiny.safetensors``.
+    """Path of a file that comes with fit3d_lite, such as ``vit_small.safetensors``.
 
     Raises:
         FileNotFoundError: when neither the checkout nor the install has it; the message names both folders.

@@ -19,7 +19,7 @@ from ..widgets.notebook import in_notebook, show
 from .settings import chosen
 
 PROFILES = {
-    "quick": "embedded rooms, tiny ViT, few steps: seconds on a CPU. All of it: setup('full') or FIT3D_PROFILE=full",
+    "quick": "procedural rooms, the embedded ViT, few steps: seconds on a CPU. All of it: setup('full') or FIT3D_PROFILE=full",
     "full": "DINOv2 at full size, all steps: minutes on a T4. A fast look: setup('quick') or FIT3D_PROFILE=quick",
 }
 

@@ -1,6 +1,6 @@
 """The command line of 3D-aware fine-tuning: scenes in, lifted, fine-tuned, one file of weights out.
 
-    python -m fit3d_lite finetune --rooms 6 --out tuned.safetensors                     # embedded rooms, tiny ViT
+    python -m fit3d_lite finetune --rooms 6 --out tuned.safetensors                     # procedural rooms, embedded ViT
     python -m fit3d_lite finetune --rgbd my/scan --backbone dinov2_small --dtype auto --out tuned.pth
     torchrun --nproc-per-node 2 -m fit3d_lite finetune --rooms 12 --out tuned.safetensors --checkpoint run.pt
 
@@ -41,14 +41,14 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     data = parser.add_argument_group("scenes (at least one)")
     data.add_argument("--rooms", type=int, default=0, help="so many procedural rooms")
     data.add_argument("--first-room", type=int, default=SEEDS["finetune"].start, help="seed of the first")
-    data.add_argument("--views", type=int, default=16, help="photos of a room")
-    data.add_argument("--size", type=int, default=192, help="pixels a side of a photo")
+    data.add_argument("--views", type=int, default=12, help="photos of a room")
+    data.add_argument("--size", type=int, default=224, help="pixels a side of a photo")
     data.add_argument("--rgbd", type=Path, nargs="+", default=[], help="folders with photos, depths and poses")
     data.add_argument("--gaussians", type=int, default=12_000, help="of a scene, at most")
     data.add_argument("--lift", default="mean", choices=METHODS, help="how features get onto Gaussians")
     data.add_argument("--work", type=Path, help="folder in which lifted features are kept; else in memory")
     model = parser.add_argument_group("model")
-    model.add_argument("--backbone", default="tiny", help="tiny, one of FiT3D's six, or any ViT of timm")
+    model.add_argument("--backbone", default="small", help="small, which is embedded; one of FiT3D's six; or any ViT of timm")
     model.add_argument("--weights", default="original", help="original, random, or the path of a checkpoint")
     model.add_argument(
         "--grad-checkpointing", action=argparse.BooleanOptionalAction, default="auto",

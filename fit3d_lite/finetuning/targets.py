@@ -144,7 +144,7 @@ class OwnFeatures(Targets):
 class BlurredFeatures(OwnFeatures):
     """Each photo gets the ViT's own features of it, averaged over 5 × 5 patches: smoothing without any 3D."""
 
-    WINDOW = 5  # patches; about as much smoothing as lifting does to the tiny ViT's features
+    WINDOW = 5  # patches
 
     def feature(self, own: Tensor) -> Tensor:
         side = self.WINDOW

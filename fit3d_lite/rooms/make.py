@@ -30,7 +30,6 @@ SEEDS = {
     "probe_train": range(2000, 3000),
     "probe_val": range(3000, 4000),
     "probe_test": range(4000, 5000),
-    "pretrain": range(100_000, 1_000_000),  # the embedded tiny ViT
 }
 GOOD = 4.599  # the best score of a camera, 4 * 0.45 + 1.2 + 1.6, less a rounding
 RAYS_AT_ONCE = 110_000  # per thread; bounds the memory

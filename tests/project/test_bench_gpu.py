@@ -13,7 +13,7 @@ def test_every_part_runs_on_tiny_sizes_and_prints_its_table(monkeypatch, capsys)
     monkeypatch.setattr(gpu, "usable", lambda device: ["torch"])  # the interpreter would take a minute
     assert gpu.main(["--try"]) == 0
     said = capsys.readouterr().out
-    for part in ("## Drawing", "## Lifting 20 channels", "## Fitting 60 Gaussians", "## Fine-tuning at 48²", "## Memory"):
+    for part in ("## Drawing", "## Lifting 20 channels", "## Fitting 60 Gaussians", "## Fine-tuning at 56²", "## Memory"):
         assert part in said
     assert "| 60 | 24² |" in said and "aims (torch within 5 times, Triton within 2 times its time) are open" in said
 

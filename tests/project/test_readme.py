@@ -74,8 +74,8 @@ def test_the_program_in_the_readme_runs_as_printed(capsys):
     found = {}
     exec(program, found)  # noqa: S102
     rows = [x for x in capsys.readouterr().out.splitlines() if "recall" in x]
-    assert len(rows) == 2 and tuple(found["W"].shape) == (128 * 128, len(found["cloud"]))
-    assert found["features"].shape == (192, 16, 16) and found["mask"].float().mean() > 0.5
+    assert len(rows) == 2 and tuple(found["W"].shape) == (224 * 224, len(found["cloud"]))
+    assert found["features"].shape == (384, 16, 16) and found["mask"].float().mean() > 0.5
 
 
 def test_lessons_link_to_words_that_the_glossary_has():
