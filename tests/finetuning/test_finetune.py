@@ -130,7 +130,7 @@ def test_a_batch_in_parts_gives_the_gradient_of_the_whole(tune, kind):
     extra = {"keep": 0.5, "cosine": 0.3, "batch": 4}
     whole, parts = tune(kind, **extra), tune(kind, at_once=1, **extra)
     for name in ("loss", "l1", "keep", "grad_norm", "std_ratio"):
-        assert parts.history.column(name)[1] == pytest.approx(whole.history.column(name)[1], rel=1e-4), name
+        assert parts.history.column(name)[1] == pytest.approx(whole.history.column(name)[1], rel=1e-3), name
 
 
 def test_out_of_memory_halves_what_is_on_the_device_and_keeps_the_batch(tune, monkeypatch, capsys):
