@@ -116,7 +116,15 @@ def write_index(out: Path, notebooks: Path) -> None:
     """index.html from the entries of all notebooks that still exist."""
     kept = [p for p in sorted(out.glob("*.json")) if (notebooks / f"{p.stem}.ipynb").exists()]
     profile = os.environ.get("FIT3D_PROFILE") or "chosen by the device"
-    (out / "index.html").write_text(index_html([json.loads(p.read_text()) for p in kept], profile), encoding="utf-8")
+    entries = []
+    for path in kept:
+        try:
+            entry = json.loads(path.read_text())
+            index_html([entry], profile)
+            entries.append(entry)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            print(f"course: {path} is left out, as it is damaged ({error!r}): run python -m tools.gallery {path.stem}")
+    (out / "index.html").write_text(index_html(entries, profile), encoding="utf-8")
 
 
 def write_measured(out: Path) -> None:

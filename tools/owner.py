@@ -33,7 +33,7 @@ def sync(root: Path = ROOT, new: str | None = None) -> list[str]:
     Raises:
         ValueError: when ``new`` is not of the form owner/name.
     """
-    if new and not re.fullmatch(r"[\w.-]+/[\w.-]+", new):
+    if new and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*/(?!\.+$)[A-Za-z0-9._-]+", new):
         raise ValueError(f"OWNER is {new!r}; it must read owner/name, such as you/fit3d_lite")
     pyproject = root / "pyproject.toml"
     changed, old = [], repository(pyproject)

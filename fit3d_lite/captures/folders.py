@@ -106,6 +106,8 @@ def voc(folder=None, split: str = "val", side: int | None = None, cache=None) ->
     if not listed.is_file():
         raise FileNotFoundError(f"{listed} is missing: it lists the photos of the {split} split.")
     stems = listed.read_text().split()
+    if strange := [stem for stem in stems if Path(stem).name != stem or "\\" in stem]:
+        raise ValueError(f"{listed} lists {strange[0]!r}, which is no plain name and could lie outside {folder}.")
     rows = [(folder / "JPEGImages" / f"{s}.jpg", folder / "SegmentationClass" / f"{s}.png") for s in stems]
     if missing := [path for row in rows for path in row if not path.is_file()]:
         raise FileNotFoundError(f"{listed} lists {len(stems)} photos, but {missing[0]} is missing.")

@@ -63,6 +63,14 @@ def test_ade_counts_its_classes_from_one_and_other_becomes_no_class(tmp_path):
     assert torch.equal(label, torch.where(numbers == 0, IGNORE, numbers - 1))
 
 
+def test_a_list_cannot_name_files_outside_its_folder(tmp_path):
+    root, _ = make_voc(tmp_path / "voc")
+    for stem in ("../../secret", "/etc/passwd", "a\\..\\b"):
+        (root / "ImageSets" / "Segmentation" / "val.txt").write_text(f"{stem}\n")
+        with pytest.raises(ValueError, match="which is no plain name and could lie outside"):
+            captures.voc(root)
+
+
 def test_ade_without_its_table_numbers_the_classes(tmp_path):
     (make_ade(tmp_path) / "objectInfo150.txt").unlink()
     assert captures.ade20k(tmp_path).classes[149] == "class 150"

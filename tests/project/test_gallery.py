@@ -156,6 +156,29 @@ def test_a_progress_bar_is_one_line_of_the_page(tmp_path):
     assert len(outputs) == 1 and outputs[0].text.count("it/s") == 1 and "30/30" in outputs[0].text
 
 
+def test_a_damaged_entry_is_named_and_the_others_stay(built, tmp_path, capsys):
+    out, _, _ = built
+    for name in ("00_good", "01_bad", "02_torn", "03_other"):
+        (tmp_path / f"{name}.ipynb").touch()
+    for name in ("00_good", "01_bad"):
+        (tmp_path / f"{name}.json").write_text((out / f"{name}.json").read_text())
+    (tmp_path / "02_torn.json").write_text((out / "00_good.json").read_text()[:100])
+    (tmp_path / "03_other.json").write_text("[1]")
+    gallery.write_index(tmp_path, tmp_path)
+    said = capsys.readouterr().out
+    assert all(f"{name}.json is left out, as it is damaged" in said for name in ("02_torn", "03_other"))
+    page = (tmp_path / "index.html").read_text()
+    assert "1 of 2" in page and "A view is a sparse matrix" in page
+
+
+@pytest.mark.parametrize("name", ["../..", "you/..", "a b/c", "you/x\n", "you/<b>", "-you/x", "you/x/y"])
+def test_an_owner_that_github_cannot_have_is_refused(name, tmp_path):
+    from tools import owner
+
+    with pytest.raises(ValueError, match="it must read owner/name"):
+        owner.sync(tmp_path, name)
+
+
 def test_a_notebooks_name_cannot_leave_its_attribute():
     from tools.gallery_index import _page
 
