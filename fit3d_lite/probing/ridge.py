@@ -116,6 +116,9 @@ def patch_targets(
 
 def _moments(features) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of every channel, [1, C, 1, 1]; a constant channel gets 1."""
+    for feats in features:
+        if bad := int((~torch.isfinite(feats)).sum()):
+            raise ValueError(f"{bad} of {feats.numel()} features of a scene are NaN or infinite: nothing can be read from them")
     n = sum(f[:, 0].numel() for f in features)
     mean = sum(f.sum((0, 2, 3), keepdim=True) for f in features) / n
     std = (sum(((f - mean) ** 2).sum((0, 2, 3), keepdim=True) for f in features) / n).sqrt()

@@ -2,7 +2,7 @@
 
 import io
 from contextlib import nullcontext
-from numbers import Integral
+from numbers import Integral, Number
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,8 @@ def load_image(
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     name = str(source) if isinstance(source, str | Path) else "the upload"
+    if source is None or isinstance(source, list | tuple | dict | Number | Tensor):
+        raise ValueError(f"a picture is a path, bytes, an open file, a PIL image or an array, not {type(source).__name__}")
     if isinstance(source, str | Path) and not Path(source).is_file():
         if Path(source).exists():
             raise ValueError(f"{source} is a folder or a device, not a picture")

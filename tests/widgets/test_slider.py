@@ -53,6 +53,12 @@ def encoded(picture, **options):
     return out.getvalue()
 
 
+@pytest.mark.parametrize("source", [None, ["a.png"], 3, {"a": b""}])
+def test_what_is_no_picture_is_named_by_its_type(source):
+    with pytest.raises(ValueError, match=f"a picture is a path, bytes, .* not {type(source).__name__}"):
+        viz.load_image(source)
+
+
 def test_photos_come_upright_square_and_without_transparency(tmp_path):
     turned = Image.new("RGB", (40, 20), "red")
     exif = Image.Exif()
