@@ -72,6 +72,7 @@ def read_weights(path) -> tuple[dict[str, Tensor], dict[str, str]]:
                 metadata = file.metadata() or {}
         except safetensors.SafetensorError as error:
             raise ValueError(f"{broken} ({error}).") from error
+        whole.refuse_damage(path, metadata.get(whole.DIGEST), state, "get it again, or save it again")
         state = compact.from_int8(state)
         if "base" in metadata:
             state = compact.added(read_weights(asset(json.loads(metadata["base"])))[0], state)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..base import whole
-from ..base.machine import best_dtype
+from ..base.machine import best_dtype, out_of_memory
 from .assembly import Assembly, Tokens, assembled, levels_of
 
 __all__ = ["FeatureStore", "digest_of", "in_batches", "kept", "tokens_of"]
@@ -47,7 +48,11 @@ def kept(folder, key: str, make: Callable[[], dict[str, Tensor]]) -> tuple[dict[
         except ValueError:
             pass
     tensors = make()
-    return tensors, whole.save(path, "features", {}, tensors)
+    try:
+        return tensors, whole.save(path, "features", {}, tensors)
+    except OSError as error:  # a full cache costs the cache, not the features
+        warnings.warn(f"features are not kept: {error}", stacklevel=2)
+        return tensors, None
 
 
 def raw_bytes(tensor: Tensor) -> memoryview:
@@ -118,8 +123,8 @@ def _run(vit, images, batch, options, dtype, quiet) -> list[list[Tensor]]:
                     out = vit.features(chunk, checked=True, **options)
                 out = [tensor for pair in out for tensor in pair] if options["cls"] else out
                 out = [tensor.to(images.device, torch.float32) for tensor in out]
-            except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's has no class of its own
-                if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            except RuntimeError as error:
+                if not out_of_memory(error):
                     raise
                 out = None
             if out is None:  # only here, outside the except, does the traceback no longer hold the tensors
@@ -209,6 +214,8 @@ class FeatureStore:
     def _hold(self, which, numbers: range, tokens: Tokens, path: Path | None) -> None:
         """Remember the file of one chunk, or put its tokens where they belong among those of all photos."""
         if self.on_disk:
+            if path is None:
+                raise OSError(f"{self.bytes / 2**20:,.0f} MB of features do not fit memory=, and their folder is full.")
             self._files[*which, numbers.start // CHUNK] = path
             return
         if which not in self._whole:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..base.machine import usual_torch
 from .checkpoints import NAMES, TINY, save_checkpoint, save_vit
 from .features import in_batches, raw_bytes
 from .load import build
@@ -155,6 +156,7 @@ class ViT(nn.Module):
         return bool(self.model.grad_checkpointing)
 
 
+@usual_torch()
 def load_vit(
     name: str,
     weights="original",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import warnings
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -53,6 +54,25 @@ def best_dtype(device: torch.device) -> torch.dtype:
     if device.type != "cuda":
         return torch.float32
     return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+
+
+@contextmanager
+def usual_torch():
+    """Gradients, float32 and the CPU as default, whatever the caller has set: inference_mode, no_grad, set_default_dtype
+    and set_default_device would reach every tensor made inside. Also a decorator: ``@usual_torch()``."""
+    before = torch.get_default_dtype()
+    elsewhere = torch.get_default_device().type != "cpu"
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), torch.device("cpu") if elsewhere else nullcontext():
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """True for torch.OutOfMemoryError and for the CPU's, which has no class of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def quiet_sparse() -> None:

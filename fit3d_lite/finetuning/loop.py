@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ from tqdm import tqdm
 
 from ..backbones.adapters import merge_lora
 from ..base.history import History
+from ..base.machine import usual_torch
+from ..base.whole import check_writable
 from ..lifting.lifted import Lifted
 from ..scenes.scene import Scene
 from . import processes
@@ -39,6 +42,7 @@ if TYPE_CHECKING:  # at run time vit.py costs four seconds, and whoever has a Vi
 __all__ = ["finetune"]
 
 
+@usual_torch()
 def finetune(
     vit: ViT,
     scenes: Sequence[Scene],
@@ -92,14 +96,16 @@ def finetune(
     """
     recipe = named_recipe(recipe, **changes)
     grid = _checked_grid(vit, scenes, lifted)
-    if every < 1 or watch < 1:
-        raise ValueError(f"every and watch must be at least 1 step; got every={every} and watch={watch}.")
-    if at_once is not None and at_once < 1:
-        raise ValueError(f"at_once must be at least 1 image, got {at_once}.")
+    for name, value in {"every": every, "watch": watch, "at_once": at_once, "stop": stop, "shards": shards}.items():
+        if value is not None and not (isinstance(value, Integral) and value >= 1):
+            raise ValueError(f"{name} must be a whole number from 1 up, got {value!r}.")
     if grad_checkpointing not in (True, False, "auto"):
         raise ValueError(f'grad_checkpointing must be True, False or "auto", got {grad_checkpointing!r}.')
     if resume and checkpoint is None:
         raise ValueError("resume=True needs checkpoint=, the file to go on from.")
+    for path in (checkpoint, log):
+        if path is not None:
+            check_writable(path)  # now, and not after the first steps
     rendered = lifted if isinstance(lifted, Targets) else Targets(scenes, lifted, vit.channels, grid, targets)
     device, first = vit.mean.device, not processes.rank()
     sampler = Sampler([s for s, _ in rendered.where], recipe.batch, shards, seed, processes.rank() * shards)
@@ -136,8 +142,14 @@ def finetune(
                     history.sync()
                     bar.set_postfix(loss=f"{history.last('loss', 20):.3f}", refresh=False)
                 if on_step is not None:
-                    on_step(history)
-                stopped = bool(interrupted)
+                    try:
+                        on_step(history)
+                    except Exception:
+                        if not processes.running():  # writing takes all processes, and the others are not here
+                            run.keep_if_due(history, last=True)
+                        raise
+                # Where one process stops, all do: the others would wait for it in the next step.
+                stopped = processes.total(len(interrupted), device=device)[0] > 0
                 run.keep_if_due(history, last=stopped or step + 1 == end)
                 if stopped:
                     kept = "" if checkpoint is None else f"; {checkpoint} holds it, resume=True goes on"

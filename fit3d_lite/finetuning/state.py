@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import zipfile
+import zlib
 from pathlib import Path
 
 import torch
@@ -16,6 +18,9 @@ from ..base.whole import replace_when_whole
 from ..scenes.scene import Scene
 from .processes import gathered, rank
 
+DAMAGED = (
+    RuntimeError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, UnicodeDecodeError,
+)  # fmt: skip
 FORMAT = "fit3d_lite.finetune.2"
 
 
@@ -49,11 +54,13 @@ class Checkpoint:
             ValueError: damaged, or no such file.
         """
         try:
+            if torn := zipfile.ZipFile(self.path).testzip():  # torch compares no checksums
+                raise KeyError(f"{torn} has another checksum")
             whole = torch.load(self.path, map_location="cpu", weights_only=True)
             if whole["format"] != FORMAT:
                 raise KeyError(whole["format"])
             made = json.loads(whole["settings"])
-        except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError, UnicodeDecodeError) as error:
+        except DAMAGED as error:
             raise ValueError(
                 f"{self.path} is no checkpoint of a fine-tuning run, or damaged ({error}): delete it."
             ) from None

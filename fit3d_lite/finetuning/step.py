@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..backbones.adapters import prepare
+from ..base.machine import out_of_memory
 from . import processes
 from .recipes import Recipe
 from .targets import Targets, TargetScale
@@ -142,7 +143,9 @@ class Trainer:
             try:
                 sums = self._backward(batch, max(covered, 1), patches, look)
                 break
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
                 found = error
             self._halve(found)  # outside the except: the traceback would hold the tensors
         if processes.running():

@@ -12,6 +12,8 @@ recipe, the photos and the number of steps stay what they are.
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +34,7 @@ BUDGET = 2 * 2**30  # bytes of targets that "auto" keeps in memory
 class Targets:
     """Feature, log-depth and mask of every view of every scene, by one number from 0."""
 
+    @torch.inference_mode(False)  # targets are filled in later, which torch forbids of tensors made in that mode
     def __init__(
         self,
         scenes: Sequence[Scene],
@@ -59,11 +62,13 @@ class Targets:
         self._folder = None
         shape = (len(self.where), channels + 2, *grid)
         if self.keep == "memory":
-            self.kept = torch.empty(shape)
+            self.kept = torch.empty(shape, dtype=torch.float32)
         elif self.keep == "disk":
             self._folder = tempfile.TemporaryDirectory(prefix="fit3d_targets_")
-            file = str(Path(self._folder.name) / "targets.bin")
-            self.kept = torch.from_file(file, shared=True, size=len(self.where) * cells).view(shape)
+            file = Path(self._folder.name) / "targets.bin"
+            with open(file, "wb") as opened:  # a disk that fills up under a mapped file kills the process
+                _reserve(opened, size)
+            self.kept = torch.from_file(str(file), shared=True, size=size // 4, dtype=torch.float32).view(shape)
 
     def __len__(self) -> int:
         return len(self.where)
@@ -95,6 +100,21 @@ class Targets:
         """At most ``most`` views, evenly over all of them."""
         count = min(most, len(self))
         return [i * len(self) // count for i in range(count)]
+
+
+def _reserve(file, size: int) -> None:
+    """Take ``size`` bytes of the disk now."""
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        folder = Path(file.name).parents[1]
+        free = shutil.disk_usage(folder).free / 2**20
+        raise OSError(
+            error.errno,
+            f"the targets need {size / 2**20:,.0f} MB and {folder} has {free:,.0f} MB free; make room, set TMPDIR to another "
+            f'folder, or use targets="render"',
+        ) from None
 
 
 class TargetScale(nn.Module):

@@ -9,6 +9,7 @@ from tiny import tiny_vit
 from torch.testing import assert_close
 
 from fit3d_lite import Assembly, RawPixels
+from fit3d_lite.backbones import features
 from fit3d_lite.backbones.assembly import Combine, levels_of
 from fit3d_lite.backbones.features import CHUNK, FeatureStore, digest_of, tokens_of
 
@@ -50,6 +51,16 @@ class Counting(RawPixels):
 @pytest.fixture(scope="module")
 def tiny():
     return tiny_vit()
+
+
+def test_a_full_cache_costs_only_the_cache(tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError("no room")
+
+    monkeypatch.setattr(features.whole, "save", full)
+    with pytest.warns(UserWarning, match="features are not kept: no room"):
+        tensors, path = features.kept(tmp_path, "key", lambda: {"0": torch.ones(2)})
+    assert path is None and tensors["0"].tolist() == [1, 1]
 
 
 def test_maps_are_joined_added_or_mixed():

@@ -1,6 +1,7 @@
 """Fine-tuning: one step equals a plain reference, the original stays, stopping costs nothing, many processes are one."""
 
 import copy
+import errno
 import json
 import os
 import signal
@@ -537,8 +538,11 @@ def test_recipes_are_the_published_ones_and_refuse_nonsense():
 
 def test_bad_input_is_refused_before_any_work(vit, scenes, lifted):
     narrow = f3d.lift(lifted[0].cloud, scenes[0].cameras, torch.ones(4, 3, 6, 6))
-    with pytest.raises(ValueError, match="at_once must be at least 1 image, got -1"):
+    with pytest.raises(ValueError, match="at_once must be a whole number from 1 up, got -1"):
         f3d.finetune(vit, scenes, lifted, at_once=-1)
+    for name, value in (("at_once", 0), ("stop", 0), ("stop", -5), ("every", 1.5), ("watch", "3"), ("shards", 0)):
+        with pytest.raises(ValueError, match=f"{name} must be a whole number from 1 up, got {value!r}"):
+            f3d.finetune(vit, scenes, lifted, **{name: value})
     for args, said in (
         (([], []), "no scenes"),
         ((scenes, lifted[:1]), "2 scenes but lifted features of 1"),
@@ -551,6 +555,65 @@ def test_bad_input_is_refused_before_any_work(vit, scenes, lifted):
         f3d.finetune(vit, scenes, lifted, train="lora", lora_blocks=(9,))
     with pytest.raises(ValueError, match="A batch of 99 needs 99 views"):
         f3d.finetune(vit, scenes, lifted, batch=99)
+
+
+# --- the caller's mode, and results that could not be written
+
+
+def test_the_callers_mode_changes_nothing(vit, scenes, lifted, tune):
+    right = weights(tune(epochs=1, stop=2))
+    with torch.inference_mode():
+        torch.testing.assert_close(weights(tune(epochs=1, stop=2)), right, rtol=0, atol=0)
+        ready = Targets(scenes, lifted, vit.channels, vit.grid(48, 48))
+        own = f3d.load_vit("tiny", device="cpu")
+        f3d.finetune(own, scenes, ready, progress=False, epochs=1, stop=1)
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        tuned = tune(epochs=1, stop=2)
+        assert torch.get_default_dtype() == torch.float64 and torch.empty(0).is_meta  # theirs again
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    torch.testing.assert_close(weights(tuned), right, rtol=0, atol=0)
+
+
+def test_paths_that_cannot_be_written_are_refused_before_the_first_step(tune, tmp_path):
+    (tmp_path / "file").write_text("")
+    for option in ("checkpoint", "log"):
+        for path, said in ((tmp_path, "is a folder or a device"), (tmp_path / "file" / "x", "cannot be written: ")):
+            with pytest.raises(OSError, match=said):
+                tune(**{option: path}, on_step=lambda history: pytest.fail("a step was taken"))
+
+
+def test_a_callback_that_raises_leaves_the_checkpoint(tune, tmp_path):
+    def raises(history):
+        if len(history) == 3:
+            raise RuntimeError("the plot broke")
+
+    with pytest.raises(RuntimeError, match="the plot broke"):
+        tune(checkpoint=tmp_path / "run.pt", on_step=raises)
+    resumed = tune(checkpoint=tmp_path / "run.pt", resume=True)
+    torch.testing.assert_close(weights(resumed), weights(tune()), rtol=0, atol=0)
+
+
+def test_a_flipped_byte_of_a_checkpoint_is_refused(tune, tmp_path):
+    path = tmp_path / "run.pt"
+    tune(checkpoint=path, stop=1)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 16
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="run.pt is no checkpoint of a fine-tuning run, or damaged .*: delete it"):
+        tune(checkpoint=path, resume=True)
+
+
+def test_targets_reserve_their_file_first(vit, scenes, lifted, monkeypatch):
+    def full(number, start, size):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OSError, match=r"the targets need \d+ MB and .* has [\d,]+ MB free; .*targets=.render"):
+        Targets(scenes, lifted, vit.channels, vit.grid(48, 48), "disk")
 
 
 # --- the command line
