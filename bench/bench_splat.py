@@ -14,7 +14,18 @@ import time
 import torch
 
 from bench.report import ROOT, in_fresh_process, seconds, table, write
-from fit3d_lite import Camera, Gaussians, captures, fit, photo_psnr, render, room, view_matrix
+from fit3d_lite import (
+    Camera,
+    Gaussians,
+    captures,
+    fit,
+    lift,
+    photo_psnr,
+    render,
+    room,
+    set_backend,
+    view_matrix,
+)
 
 sys.path.insert(0, str(ROOT / "tests" / "standins"))
 from dense import dense_view_matrix  # noqa: E402
@@ -75,11 +86,74 @@ def speed() -> str:
         (dense_view_matrix(*values[:4], cam) @ values[4]).square().sum().backward()
 
     fast = seconds(lambda: step(cloud(10_000), camera(128)))
-    slow = seconds(lambda: dense_step(cloud(1000), camera(128)), repeat=2)
+    slow = seconds(lambda: dense_step(cloud(1000), camera(128)), repeat=1)
     return (
         f"Forward and backward at 128²: sparse, 10,000 Gaussians {fast:.3f} s; dense, 1,000 Gaussians {slow:.2f} s, "
         f"so {10 * slow:.1f} s for 10,000: **{10 * slow / fast:.0f} times faster** (aim: 100)."
     )
+
+
+def backends() -> str:
+    """numba against torch: forward and backward, the two taken in turns, so that a busy machine slows both."""
+
+    def step(c, cam, way):
+        values = leaves(c)
+        begin = time.perf_counter(), time.process_time()
+        render(Gaussians(*values), cam, backend=way)[0].square().sum().backward()
+        return time.perf_counter() - begin[0], time.process_time() - begin[1]
+
+    rows, before = [], torch.get_num_threads()
+    for count in (10_000, 30_000, 100_000):
+        for size in (160, 384, 512):
+            c, cam = cloud(count, tuple(s * (10_000 / count) ** 0.5 for s in (0.01, 0.05))), camera(size)
+            row = [f"{count:,}", f"{size}²"]
+            for threads in (1, 2):
+                torch.set_num_threads(threads)
+                taken = {"numba": [], "torch": []}
+                for _ in range(2):
+                    for way, runs in taken.items():
+                        runs.append(step(c, cam, way))
+                (wall, work), (slow, slow_work) = ([min(x) for x in zip(*runs, strict=True)] for runs in taken.values())
+                row += [f"{wall:.3f}", f"{slow:.2f}", f"{slow / wall:.1f}"]
+                row += [f"{slow_work / work:.1f}"] if threads == 1 else []
+            rows.append(row)
+    torch.set_num_threads(before)
+    header = ["Gaussians", "picture", "1 thread: numba, s", "torch, s", "times faster", "in processor time"]
+    return table([*header, "2 threads: numba, s", "torch, s", "times faster"], rows)
+
+
+def lifting() -> str:
+    """24 views of 518² to a grid of 37² patches, as DINOv2 has them."""
+    scene = room(0, 24, 518)
+    c = Gaussians.from_depth(scene, count=30_000)
+    feats, taken = torch.randn(24, 384, 37, 37), {}
+    for way in ("numba", "torch"):
+        set_backend(way)
+        begin = time.perf_counter(), time.process_time()
+        lift(c, scene.cameras, feats)
+        spent = time.perf_counter() - begin[0], time.process_time() - begin[1]
+        taken[way] = spent
+    set_backend("auto")
+    (fast, fast_work), (slow, slow_work) = taken["numba"], taken["torch"]
+    return (
+        f"Lifting 24 views of 518² by the mean (384 channels, 37² patches, {len(c):,} Gaussians): numba {fast:.1f} s, torch "
+        f"{slow:.1f} s, {slow / fast:.1f} times faster ({slow_work / fast_work:.1f} in processor time)."
+    )
+
+
+COMPILING = """
+import os, tempfile, time
+os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp()
+import torch, fit3d_lite
+begin, work = time.perf_counter(), time.process_time()
+fit3d_lite.backend.module("numba").kernels()
+print(time.process_time() - work, time.perf_counter() - begin)
+"""
+
+
+def compiling() -> str:
+    work, wall = map(float, in_fresh_process(COMPILING).split())
+    return f"numba compiles its loops, once, in {work:.1f} s of one processor ({wall:.1f} s on the clock; aim: 6)."
 
 
 def growth() -> str:
@@ -133,14 +207,15 @@ def fitting() -> str:
         scenes["office, 12 frames of 180×270, every fourth held out"] = (train, held, 20_000, 200)
     for name, (train, held, count, steps) in scenes.items():
         start = Gaussians.from_depth(train, count=count)
-        begin = time.perf_counter()
+        begin, work = time.perf_counter(), time.process_time()
         fitted = fit(start, train, steps, progress=False)
-        took = time.perf_counter() - begin
+        took, work = time.perf_counter() - begin, time.process_time() - work
         before, after = (statistics.mean(photo_psnr(c, held)) for c in (start, fitted))
         seen = statistics.mean(photo_psnr(fitted, train))
         numbers = [f"{v:.1f}" for v in (before, after, after - before, seen)]
-        rows.append([name, f"{len(start):,} → {len(fitted):,}", steps, f"{took:.0f}", *numbers])
-    header = ["scene", "Gaussians", "steps", "s", "held-out PSNR before, dB", "after", "gain", "training views after"]
+        rows.append([name, f"{len(start):,} → {len(fitted):,}", steps, f"{took:.0f}", f"{work:.0f}", *numbers])
+    header = ["scene", "Gaussians", "steps", "s", "processor s", "held-out PSNR before, dB", "after", "gain"]
+    header += ["training views after"]
     return table(header, rows)
 
 
@@ -148,21 +223,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--skip-fit", action="store_true", help="leave out the fits, which take two minutes")
     args = parser.parse_args()
-    parts = [
-        "# The view matrix, measured",
-        "## Against the dense float64 reference (relative error in norm; aim: 1e-5)",
-        exactness(),
-        "## Speed",
-        speed(),
-        "## Growth: time follows the number of pairs (a pair costs more once the lists outgrow the processor's cache)",
-        growth(),
-        "## Memory and import",
-        memory(),
-        importing(),
-    ]
-    if not args.skip_fit:
-        parts += ["## Fitting to photos", fitting()]
-    write("splat", "\n\n".join(parts))
+    tasks = {
+        "## Against the dense float64 reference (relative error in norm; aim: 1e-5)": [exactness],
+        "## numba against torch, forward and backward (the less of two, taken in turns: busy neighbours slow both)": [
+            backends, compiling, lifting,
+        ],
+        "## Fitting to photos": [] if args.skip_fit else [fitting],
+        "## Speed": [speed],
+        "## Growth: time follows the number of pairs": [growth],
+        "## Memory and import": [memory, importing],
+    }  # fmt: skip
+    parts = ["# The view matrix, measured"]
+    for title, measurements in tasks.items():
+        parts += [title] if measurements else []
+        for measure in measurements:
+            parts.append(measure())
+            write("splat", "\n\n".join(parts))  # at once: it takes a quarter of an hour, and may be interrupted
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ class _View:
         _shared_out(project, range(0, len(seen), CHUNK))
 
     def walk(self, loop: Callable, *arrays, rows: int, head: tuple = ()) -> None:
-        """``loop`` over all bands of ``rows`` rows."""
+        """``loop`` over all bands of ``rows`` rows; ``head`` holds what stands before its limits."""
 
         def band(top):
             bottom = min(top + rows, self.height)
@@ -92,7 +92,7 @@ class Paint(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, means, quats, scales, opacities, values, camera, near):
-        view = _View(Gaussians(means, quats, scales, opacities, means), camera, near)
+        view = _View(Gaussians(means, quats, scales, opacities, means), camera, near)  # colors play no part in it
         image, passing = np.zeros((view.height, view.width, values.shape[1])), view.open()
         view.walk(view.painting.paint, image, passing, rows=view.painting.BAND, head=(_array(values),))
         ctx.save_for_backward(means, quats, scales, opacities, values)
