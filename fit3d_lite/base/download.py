@@ -10,13 +10,13 @@ thing fewer that can differ between Colab and a laptop.
 
 import hashlib
 import os
-import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
+from threading import Event
 
 from tqdm import tqdm
 
-from .resume import CHUNK, Cut, DownloadError, bytes_of, continue_download, no_way
+from .resume import CHUNK, Cut, DownloadError, Slow, alone, bytes_of, continue_download, drop, no_way, refuse_scheme
 
 
 def fetch(url, path, sha256=None, git_blob=None, size=None, *, retries=4, backoff=1.0, timeout=30.0) -> Path:
@@ -41,7 +41,7 @@ def fetch(url, path, sha256=None, git_blob=None, size=None, *, retries=4, backof
     path = Path(path)
     bar = tqdm(total=size, unit="B", unit_scale=True, unit_divisor=1024, desc=path.name, delay=1.0)
     with bar:
-        return _fetch(url, path, sha256, git_blob, size, retries, backoff, timeout, bar, counts=size is None)
+        return _fetch(url, path, sha256, git_blob, size, retries, backoff, timeout, _Share(bar, size is None, Event()))
 
 
 def fetch_many(files, threads=8, desc=None, **options) -> list[Path]:
@@ -67,17 +67,22 @@ def fetch_many(files, threads=8, desc=None, **options) -> list[Path]:
     options = {"retries": 4, "backoff": 1.0, "timeout": 30.0} | options
     total = sum(sizes) if all(size is not None for size in sizes) else None
     desc = desc or f"{len(files)} files"
+    stop = Event()
     with (
         tqdm(total=total, unit="B", unit_scale=True, unit_divisor=1024, desc=desc, delay=1.0) as bar,
         ThreadPoolExecutor(max_workers=threads) as pool,
     ):
         jobs = [
-            pool.submit(_fetch, **(file | {"path": Path(file["path"])}), **options, bar=bar, counts=total is None)
+            pool.submit(_fetch, **(file | {"path": Path(file["path"])}), **options, share=_Share(bar, total is None, stop))
             for file in files
         ]
         try:
+            done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
+            for job in done:
+                job.result()  # raises the first failure, while others are still on their way
             return [job.result() for job in jobs]
-        except BaseException:  # also a stopped notebook: do not start what has not begun
+        except BaseException:  # also a stopped notebook: do not start what has not begun, and end what has
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -87,8 +92,7 @@ def offline() -> bool:
     return os.environ.get("FIT3D_OFFLINE", "").strip().lower() not in ("", "0", "false", "no", "off")
 
 
-def _fetch(url, path, sha256, git_blob, size, retries, backoff, timeout, bar, counts) -> Path:
-    share = _Share(bar, counts)
+def _fetch(url, path, sha256, git_blob, size, retries, backoff, timeout, share) -> Path:
     if path.exists():
         _check_existing(path, sha256, git_blob, size)
         share.reach(path.stat().st_size)
@@ -98,12 +102,21 @@ def _fetch(url, path, sha256, git_blob, size, retries, backoff, timeout, bar, co
     if offline():
         raise DownloadError(f"{what} is missing and FIT3D_OFFLINE=1 forbids the network. {by_hand}, or unset it.")
     path.parent.mkdir(parents=True, exist_ok=True)
+    refuse_scheme(url)
     partial = path.with_name(path.name + ".partial")
+    with alone(partial):
+        if not path.exists():  # else another process has brought it meanwhile
+            _bring(url, path, partial, sha256, git_blob, size, retries, backoff, timeout, share)
+    return path
 
+
+def _bring(url, path, partial, sha256, git_blob, size, retries, backoff, timeout, share) -> None:
+    what = f"{path.name} ({size / 2**20:,.1f} MB)" if size else path.name
+    by_hand = f"Get {url} on a machine with a network and put it at {path.absolute()}"
     most, failures, reached = 0, 0, False
     while True:
         try:
-            announced = continue_download(url, partial, size, timeout, share)
+            announced = continue_download(url, partial, size, timeout, share, hashed=bool(sha256 or git_blob))
             break
         except Cut as cut:
             cause = cut.__cause__
@@ -115,27 +128,27 @@ def _fetch(url, path, sha256, git_blob, size, retries, backoff, timeout, bar, co
             # Only bytes beyond the furthest point so far are progress: a server that ignores Range and always breaks
             # at the same byte must not keep us for ever.
             have = bytes_of(partial)
-            failures = 0 if have > most else failures + 1
+            failures = 0 if have > most and not isinstance(cause, Slow) else failures + 1
             most = max(most, have)
             if failures > retries:
                 raise DownloadError(
                     f"the connection for {url} broke {failures} times in a row at {have:,} bytes ({cause}). What has "
                     "arrived is kept: run this again to continue."
                 ) from cause
-            time.sleep(backoff * 2 ** max(0, failures - 1))
+            share.stop.wait(backoff * 2 ** max(0, failures - 1))
 
     _check_partial(partial, url, sha256 or (None if git_blob else announced), git_blob, size)
     partial.replace(path)
-    return path
+    drop(partial)
 
 
 class _Share:
     """One file's part of a progress bar that several threads move, back too when a download starts over."""
 
-    def __init__(self, bar, counts: bool):
+    def __init__(self, bar, counts: bool, stop: Event):
         # Whether this file's size is still to be counted is settled before any thread starts: by the time a slow one
         # gets here, a fast one may have given the bar a total.
-        self.bar, self.position, self.own = bar, 0, counts
+        self.bar, self.position, self.own, self.stop = bar, 0, counts, stop
 
     def expect(self, total):
         if self.own and total is not None:
@@ -144,6 +157,8 @@ class _Share:
             self.own = False
 
     def reach(self, position):
+        if self.stop.is_set():
+            raise DownloadError("stopped, as another file could not be had; what has arrived is kept")
         with self.bar.get_lock():
             self.bar.update(position - self.position)
         self.position = position
@@ -161,11 +176,11 @@ def hash_file(path, kind="sha256") -> str:
 def _check_partial(partial, url, sha256, git_blob, size):
     if size is not None and bytes_of(partial) != size:
         have = bytes_of(partial)
-        partial.unlink()
+        drop(partial)
         raise DownloadError(f"{url} gave {have:,} bytes where {size:,} were expected; nothing is kept")
     for kind, expected in (("sha256", sha256), ("git_blob", git_blob)):
         if expected is not None and (actual := hash_file(partial, kind)) != expected.lower():
-            partial.unlink()
+            drop(partial)
             raise DownloadError(
                 f"{url} has {kind} {actual} where {expected} was expected: damaged on the way, or changed. The "
                 "download is deleted; run this again, and if it repeats the file has changed at its source."

@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -23,6 +24,7 @@ class Server:
         self.statuses = []  # codes of the next replies, before any content
         self.ignores_range = False
         self.content = CONTENT
+        self.version = None  # the ETag
         self.linked_sha256 = None  # announced in a redirect, as huggingface.co does
         server = self
 
@@ -46,6 +48,8 @@ class Server:
             handler.end_headers()
             return
         asked = handler.headers.get("Range")
+        if self.version and handler.headers.get("If-Range", self.version) != self.version:
+            asked = None
         self.ranges.append(asked)
         if self.statuses:
             handler.send_error(self.statuses.pop(0))
@@ -63,6 +67,8 @@ class Server:
             handler.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
         else:
             handler.send_response(200)
+        if self.version:
+            handler.send_header("ETag", self.version)
         handler.send_header("Content-Length", str(total - start))
         handler.end_headers()
         body = self.content[start:]
@@ -141,6 +147,56 @@ def test_a_whole_partial_of_known_size_needs_no_server(server, tmp_path):
     start_with(tmp_path, CONTENT)
     get(server, tmp_path, sha256=SHA256, size=len(CONTENT))
     assert server.ranges == []
+
+
+@pytest.mark.parametrize("version", ['"new"', None], ids=["by its ETag", "by its size"])
+def test_a_file_that_changed_meanwhile_starts_over(server, tmp_path, version):
+    server.version = version and '"old"'
+    server.cut_after = [200_000]
+    with pytest.raises(DownloadError):
+        get(server, tmp_path, retries=-1)
+    server.version, server.content = version, bytes(900_000)
+    assert get(server, tmp_path).read_bytes() == bytes(900_000)
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["data.bin"]
+
+
+def test_the_announced_hash_is_held_against_a_full_partial(server, tmp_path):
+    start_with(tmp_path, b"x" + CONTENT[1:])
+    server.linked_sha256 = SHA256
+    with pytest.raises(DownloadError, match=f"where {SHA256}"):
+        get(server, tmp_path, size=len(CONTENT))
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://a.b/c", "data.bin", "http://", "http://[::1/x", ""])
+def test_what_is_no_web_address_is_refused(tmp_path, url):
+    with pytest.raises(DownloadError, match="is no (http or https )?address"):
+        fetch(url, tmp_path / "data.bin", backoff=1000)
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_processes_fetch_a_file_once(server, tmp_path):
+    jobs = [threading.Thread(target=get, args=(server, tmp_path)) for _ in range(3)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    assert len(server.ranges) == 1 and (tmp_path / "new" / "data.bin").read_bytes() == CONTENT
+
+
+def test_one_failure_ends_the_others_at_once(server, tmp_path):
+    began = time.monotonic()
+    nowhere = {"url": "http://127.0.0.1:1/x", "path": tmp_path / "slow"}  # refused: tried again after a long wait
+    server.statuses = [404]
+    files = [{"url": f"{server.url}/x", "path": tmp_path / "gone"}, nowhere]
+    with pytest.raises(DownloadError):
+        fetch_many(files, backoff=30)
+    assert time.monotonic() - began < 20
+
+
+def test_dripping_bytes_do_not_keep_us(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "SLOWEST", (0.0, len(CONTENT) + 1))
+    with pytest.raises(DownloadError, match="broke 2 times in a row .*only .* bytes in 0 s"):
+        get(server, tmp_path, retries=1)
 
 
 @pytest.mark.parametrize("kind", ["sha256", "git_blob"])
