@@ -466,7 +466,7 @@ def repository(original, no_copies, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(office_file, "upstream", lambda: table)
     monkeypatch.setattr(office_file, "HOST", f"http://127.0.0.1:{served.http.server_port}")
-    monkeypatch.setattr(downloads.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(downloads, "Event", type("AtOnce", (threading.Event,), {"wait": lambda self, seconds: None}))
     served.files = files
     yield served
     served.http.shutdown()
