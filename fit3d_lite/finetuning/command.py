@@ -14,12 +14,14 @@ import argparse
 import hashlib
 import json
 import os
+import sys
 from dataclasses import fields
 from pathlib import Path
 
 import torch
 
 from ..base.machine import best_dtype, quiet_sparse
+from ..base.whole import check_writable
 from ..captures.rgbd import rgbd
 from ..lifting.lifted import Lifted
 from ..lifting.methods import METHODS, lift
@@ -44,6 +46,8 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--views", type=int, default=12, help="photos of a room")
     data.add_argument("--size", type=int, default=224, help="pixels a side of a photo")
     data.add_argument("--rgbd", type=Path, nargs="+", default=[], help="folders with photos, depths and poses")
+    data.add_argument("--frames", type=_frames, help="of a folder: 24 for so many evenly spaced, or 0:100:4 as in Python")
+    data.add_argument("--depth-scale", type=float, default=1000.0, help="units of the depth maps in one metre")
     data.add_argument("--gaussians", type=int, default=12_000, help="of a scene, at most")
     data.add_argument("--lift", default="mean", choices=METHODS, help="how features get onto Gaussians")
     data.add_argument("--work", type=Path, help="folder in which lifted features are kept; else in memory")
@@ -72,6 +76,11 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
+def _frames(text: str) -> int | slice:
+    """What --frames says; argparse names the text where int or slice cannot read it."""
+    return slice(*(int(part) if part else None for part in text.split(":"))) if ":" in text else int(text)
+
+
 def _option(default) -> dict:
     """How argparse reads a setting whose default is this."""
     if isinstance(default, bool):
@@ -84,12 +93,17 @@ def _option(default) -> dict:
 def own_scenes(a: argparse.Namespace) -> list[Scene]:
     """This process's share: every world-size-th scene."""
     makers = [lambda seed=seed: room(seed, a.views, a.size) for seed in range(a.first_room, a.first_room + a.rooms)]
-    makers += [lambda folder=folder: rgbd(folder).resized(a.size, a.size) for folder in a.rgbd]
+    makers += [lambda folder=folder: _square(rgbd(folder, a.frames, a.size, a.depth_scale), a.size) for folder in a.rgbd]
     if not makers:
         raise ValueError("name scenes: --rooms 6, or --rgbd with one or more folders")
     if len(makers) < processes.world():
         raise ValueError(f"{len(makers)} scenes are not enough for {processes.world()} processes")
     return [make() for make in makers[processes.rank() :: processes.world()]]
+
+
+def _square(scene: Scene, size: int) -> Scene:
+    """The middle of every photo: the proportions stay, and all scenes have one size."""
+    return scene.cropped((scene.width - size) // 2, (scene.height - size) // 2, size, size)
 
 
 def lifted_features(a: argparse.Namespace, vit, scene: Scene) -> Lifted | Path:
@@ -108,12 +122,13 @@ def lifted_features(a: argparse.Namespace, vit, scene: Scene) -> Lifted | Path:
 
 
 def main(given: list[str] | None = None) -> None:
-    """Run the command. Whatever a reader can mend ends in a sentence (SystemExit), not in a traceback."""
+    """Run the command. Whatever a reader can mend ends in a sentence and exit code 2, not in a traceback."""
     a = arguments(given)
     try:
         run(a)
-    except (ValueError, OSError, MemoryError, FloatingPointError, KeyboardInterrupt) as error:
-        raise SystemExit(f"finetune: {error or 'stopped'}") from None
+    except (ValueError, OSError, MemoryError, ArithmeticError, RuntimeError, KeyboardInterrupt) as error:
+        print(f"finetune: {error or 'stopped'}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def run(a: argparse.Namespace) -> None:
@@ -129,7 +144,8 @@ def run(a: argparse.Namespace) -> None:
         torch.empty(0, device=a.device)
     except RuntimeError as error:
         raise ValueError(f"--device {a.device} cannot be used here: {error}") from None
-    a.out.parent.mkdir(parents=True, exist_ok=True)  # now, and not after an hour's work
+    for path in (a.out, *([] if a.work is None else [a.work / "lifted"])):
+        check_writable(path)  # now, and not after an hour's work
 
     from ..backbones.vit import load_vit, save_checkpoint, save_vit
 

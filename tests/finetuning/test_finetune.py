@@ -4,6 +4,7 @@ import copy
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -643,13 +644,31 @@ def test_command_line_trains_resumes_and_writes_weights_that_load(tmp_path, caps
         ("--rooms 1 --out x.pth --backbone nothing", "there is no model 'nothing'"),
         ("--rooms 1 --out x.pth --weights nowhere.pth", "there is no checkpoint at .*nowhere.pth"),
         ("--rgbd nowhere --out x.pth", "There is no folder nowhere"),
+        ("--rooms 1 --out file/x.pth", "file/x.pth cannot be written: "),
+        ("--rooms 1 --out x.pth --work file", "file/lifted cannot be written: "),
         ("--rooms 1 --size 48 --gaussians 300 --out x.pth --batch 99", "A batch of 99 needs 99 views"),
     ],
 )
-def test_command_line_says_in_one_line_what_is_wrong(words, said, tmp_path, monkeypatch):
+def test_command_line_says_in_one_line_what_is_wrong(words, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match=f"^finetune: {said}"):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as ended:
         command.main(words.split())
+    assert ended.value.code == 2 and re.match(f"finetune: {said}", capsys.readouterr().err)
+
+
+def test_command_line_reads_the_frames_asked_for_and_keeps_proportions(monkeypatch, vit):
+    asked = []
+    wide = f3d.room(1000, 3, 48, shadows=False).cropped(0, 6, 48, 36)
+    monkeypatch.setattr(command, "rgbd", lambda *args: asked.append(args) or wide)
+    words = "--rgbd scan --out x.pth --size 36 --depth-scale 5000 --frames".split()
+    for frames, meant in (("5", 5), ("0:9:2", slice(0, 9, 2)), (":4", slice(None, 4))):
+        (scene,) = command.own_scenes(command.arguments([*words, frames]))
+        assert asked.pop() == (Path("scan"), meant, 36, 5000.0) and (scene.height, scene.width) == (36, 36)
+        assert scene.cameras[0].K[0, 2] == wide.cameras[0].K[0, 2] - 6  # cut, not squeezed
+    with pytest.raises(SystemExit) as ended:
+        command.arguments([*words, "a:b"])
+    assert ended.value.code == 2
 
 
 def test_module_runs_without_a_warning():
