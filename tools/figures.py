@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 import fit3d_lite as f3d
-from fit3d_lite.viz.palette import color_depth, color_labels, color_mistakes, palette
+from fit3d_lite.viz.palette import MAPS, color_depth, color_labels, palette
 
 from .bootstrap import ROOT
 
@@ -163,40 +163,49 @@ def hero_07() -> Tensor:
 
 
 def probed(probe, **options):
-    """A linear probe of the tiny ViT beside its fine-tuned twin, trained on the probing rooms, and three test photos."""
+    """Linear probes of the original and the 3D-aware ViT, trained as in lessons 04 and 05, and their test photos."""
     seeds = f3d.rooms.SEEDS
-    train = [f3d.room(seed, 4, 192) for seed in seeds["probe_train"][:24]]
-    test = [f3d.room(seed, 2, 192) for seed in seeds["probe_test"][:12]]
-    result = probe([f3d.load_vit("tiny"), f3d.load_vit("tiny", "fit3d")], train, test, **options)
-    return result, [view for room in test for view in room]
+    train, test = ([f3d.room(seed, 2, 224) for seed in seeds[f"probe_{part}"][:n]] for part, n in (("train", 24), ("test", 12)))
+    vits = {"original": f3d.load_vit("small"), "3D-aware": f3d.load_vit("small", "fit3d")}
+    results = {f"read from the {name}": probe(vit, train, test, batch=8, **options) for name, vit in vits.items()}
+    return results, [view for room in test for view in room]
 
 
 def hero_04() -> Tensor:
-    """Photos of rooms that the head has never seen: true labels, labels read from frozen features, mistakes."""
-    result, views = probed(f3d.probe_segmentation, steps=300)
+    """Photos of rooms that no head has seen: true labels, and those that one matrix reads from two networks' features."""
+    results, views = probed(f3d.probe_segmentation, steps=200)
     images, truth = (torch.stack([getattr(views[i], what) for i in (3, 20)]) for what in ("image", "label"))
-    read = result.predict(images)
-    maps = {"truth": truth, "read by one matrix": read, "mistakes": color_mistakes(read, truth)}
-    return drawn(f3d.viz.compare(images, maps, width=9.2), dpi=100)
+    read = {name: result.predict(images) for name, result in results.items()}
+    return drawn(f3d.viz.show_labels(images, {"truth": truth} | read, f3d.rooms.CLASSES, width=9.2), dpi=100)
 
 
 def hero_05() -> Tensor:
-    """A photo, its true depth, the depth read from frozen features, and both depths seen from the side."""
-    result, views = probed(f3d.probe_depth, steps=100)
+    """A photo, its true depth and the depths read from two networks' features; below, all three seen from the side."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+    results, views = probed(f3d.probe_depth, steps=100)
     view = views[7]
-    read = result.predict(view.image[None])[0]
+    depths = {"truth": view.depth} | {name: result.predict(view.image[None])[0] for name, result in results.items()}
     swing = torch.eye(4)  # 24 degrees around a point ahead of the camera
     angle, ahead = torch.tensor(-0.42), torch.tensor([0.0, 0.0, view.depth.median()])
     swing[[0, 2], [0, 2]], swing[0, 2], swing[2, 0] = angle.cos(), angle.sin(), -angle.sin()
     swing[:3, 3] = ahead - swing[:3, :3] @ ahead
     aside = replace(view.camera, world_to_camera=swing @ view.camera.world_to_camera).scaled(240, 240)
-    depths = torch.stack([view.depth, read])
-    panels = [view.image.permute(1, 2, 0), *color_depth(depths)]
-    panels = [enlarged(p, 240, 240, "bilinear") for p in panels]
-    for depth in depths:
+    near, far = torch.quantile(view.depth, torch.tensor([0.01, 0.99])).tolist()
+    figure = Figure(figsize=(9.2, 4.9), layout="constrained")
+    axes = figure.subplots(2, 4)
+    axes[0, 0].imshow(view.image.permute(1, 2, 0)), axes[0, 0].set_title("photo")
+    for (name, depth), above, below in zip(depths.items(), axes[0, 1:], axes[1, 1:], strict=True):
+        above.imshow(color_depth(depth, near, far)), above.set_title(name)
         cloud = f3d.Gaussians.from_depth(f3d.Scene(view.image[None], [view.camera], depth[None]), count=20_000)
-        panels.append(f3d.render(cloud, aside, background=torch.ones(3))[0])
-    return strip(panels)
+        below.imshow(f3d.render(cloud, aside, background=torch.ones(3))[0].clamp(0, 1)), below.set_title("from the side")
+    for ax in axes.flat:
+        ax.set_axis_off()
+    scale = ScalarMappable(Normalize(near, far), MAPS["depth"])
+    figure.colorbar(scale, ax=axes[1, 0], orientation="horizontal", location="top", fraction=0.1).set_label("metres")
+    return drawn(figure, dpi=100)
 
 
 FIGURES = {
