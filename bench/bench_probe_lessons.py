@@ -2,8 +2,8 @@
 
     make bench ONLY=probe_lessons
 
-Draw 0 is what the lessons show. Sizes and settings are those of their quick profile; how probes compare with more rooms
-and several fine-tunings is measured in bench_probe.py.
+Draw 0 is what the lessons show. Sizes and settings are those of their quick profile; more rooms, judged by
+a probe in closed form, are in bench_small_fit3d.py.
 """
 
 from __future__ import annotations
