@@ -13,40 +13,40 @@ import fit3d_lite as f3d
 from fit3d_lite.correspondence.match import features_at
 from fit3d_lite.rooms import SEEDS
 
-from .tuned import tuned_vit
+from .tuned import shipped
 
-TUNING = range(3)  # seeds of fine-tuning, of the untrained weights, of the order in which the collapsed ViT saw pairs
-COLLAPSE = {"steps": 15, "lr": 1e-2, "rooms": SEEDS["finetune"][:2], "size": 192}
+COLLAPSE = {"steps": 15, "lr": 3e-3, "rooms": SEEDS["finetune"][:1], "size": 224}
 SHRINK = 0.05
 
 Maker = Callable[[f3d.Scene, Tensor], Tensor]  # a scene and the original's features of it -> features [V, C, h, w]
 
 
-def rows() -> dict[str, list[Maker]]:
-    """Name of a row to one way, or one for each seed, of making its features."""
-    tuned = {name: [remembered(of_vit(tuned_vit(name, seed))) for seed in TUNING] for name in ("paper", "lite")}
+def rows() -> dict[str, Maker]:
+    """Name of a row to the way of making its features."""
+    vits = shipped()
+    tuned = remembered(of_vit(vits["3D-aware"]))
+    made = {name: of_vit(vit) for name, vit in vits.items() if name not in ("original", "3D-aware")}
     return {
-        "original": [lambda scene, feats: feats],
-        "fine-tuned, paper recipe": tuned["paper"],
-        "fine-tuned, lite recipe": tuned["lite"],
-        "original and lite, concatenated": [beside_original(own) for own in tuned["lite"]],
-        "lifted from the other half of the views": [lambda scene, feats: lifted(scene, feats, other_half=True)],
-        "lifted from all views": [lambda scene, feats: lifted(scene, feats, other_half=False)],
-        "untrained ViT": [of_vit(f3d.load_vit("tiny", "random", device="cpu", seed=seed)) for seed in TUNING],
-        "mean color of the patch": [lambda scene, feats: color(scene.images, *feats.shape[2:])],
-        "place in the picture": [lambda scene, feats: place(feats)],
-        "original, shrunk to its mean": [lambda scene, feats: shrunk(feats)],
-        "ViT trained to raise the raw cosine": [of_vit(collapsed_vit(seed)) for seed in TUNING],
-        "place in the room": [lambda scene, feats: position(scene, *feats.shape[2:])],
+        "original": lambda scene, feats: feats,
+        "3D-aware": tuned,
+        "original and 3D-aware": lambda scene, feats: torch.cat([F.normalize(x, dim=1) for x in (feats, tuned(scene, feats))], 1),
+        **made,
+        "lifted from the other half of the views": lambda scene, feats: lifted(scene, feats, other_half=True),
+        "lifted from all views": lambda scene, feats: lifted(scene, feats, other_half=False),
+        "mean color of the patch": lambda scene, feats: color(scene.images, *feats.shape[2:]),
+        "place in the picture": lambda scene, feats: place(feats),
+        "original, shrunk to its mean": lambda scene, feats: shrunk(feats),
+        "ViT trained to raise the raw cosine": of_vit(collapsed_vit()),
+        "place in the room": lambda scene, feats: position(scene, *feats.shape[2:]),
     }
 
 
 def of_vit(vit) -> Maker:
-    return lambda scene, feats: vit.extract(scene.images)
+    return lambda scene, feats: vit.extract(scene.images, quiet=True)
 
 
 def remembered(make: Maker) -> Maker:
-    """Two rows show the fine-tuned features; scenes live as long as the measurement."""
+    """Two rows show the 3D-aware features; scenes live as long as the measurement."""
     known = {}
 
     def again(scene, feats):
@@ -55,10 +55,6 @@ def remembered(make: Maker) -> Maker:
         return known[id(scene)]
 
     return again
-
-
-def beside_original(own: Maker) -> Maker:
-    return lambda scene, feats: torch.cat([feats, own(scene, feats)], 1)
 
 
 def lifted(scene, feats, other_half: bool) -> Tensor:
@@ -105,14 +101,14 @@ def shrunk(feats) -> Tensor:
     return mean + SHRINK * (feats - mean)
 
 
-def collapsed_vit(seed: int):
+def collapsed_vit():
     """The original, trained for nothing but a high cosine at true correspondences, with far too high a learning rate."""
-    vit = copy.deepcopy(f3d.load_vit("tiny", device="cpu"))
-    scenes = [f3d.room(i, 8, COLLAPSE["size"]) for i in COLLAPSE["rooms"]]
+    vit = copy.deepcopy(f3d.load_vit("small", device="cpu"))
+    scenes = [f3d.room(i, 6, COLLAPSE["size"]) for i in COLLAPSE["rooms"]]
     pairs = [(scene, pair) for scene in scenes for pair in f3d.view_pairs(scene)]
-    dice, optimizer = torch.Generator().manual_seed(seed), torch.optim.Adam(vit.parameters(), COLLAPSE["lr"])
+    rng, optimizer = torch.Generator().manual_seed(0), torch.optim.Adam(vit.parameters(), COLLAPSE["lr"])
     for _ in range(COLLAPSE["steps"]):
-        scene, pair = pairs[torch.randint(len(pairs), (), generator=dice)]
+        scene, pair = pairs[torch.randint(len(pairs), (), generator=rng)]
         feats = vit(scene.images[[pair.a, pair.b]])
         a, b = (
             features_at(f, uv, scene.images.shape[-2:]) for f, uv in zip(feats, (pair.uv_a, pair.uv_b), strict=True)

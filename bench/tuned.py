@@ -33,6 +33,18 @@ def original() -> ViT:
     return f3d.load_vit("small", device="cpu")
 
 
+def shipped() -> dict[str, ViT]:
+    """The small ViT as it comes with the course, with its controls; the one of wrong poses only where its file is at hand."""
+    kinds = {"original": "original", "3D-aware": "fit3d", "wrong poses (control)": "wrong_poses", "untrained (control)": "random"}
+    found = {}
+    for name, weights in kinds.items():
+        try:
+            found[name] = f3d.load_vit("small", weights, device="cpu")
+        except FileNotFoundError as missing:
+            print(f"{name} is left out: {missing}", flush=True)
+    return found
+
+
 @functools.lru_cache(maxsize=1)  # the next rooms take the place of these in memory
 def training_scenes(seed: int, rooms: int) -> list[f3d.Scene]:
     """The rooms of a repetition, which are nobody else's."""

@@ -41,9 +41,9 @@ def soft_argmax(
     Standardising makes maps comparable between models: features with a large common part have cosines between .95 and
     1, and a fixed temperature would call that map flat whatever its peak.
     """
-    spread = similarity.std(1, keepdim=True, correction=0)
-    z = (similarity - similarity.mean(1, keepdim=True)) / torch.where(spread > 1e-6, spread, 1.0)
-    return (sharpness * z).softmax(1) @ places.to(similarity)
+    z = similarity - similarity.mean(1, keepdim=True)
+    spread = z.square().mean(1, keepdim=True).sqrt()  # torch's own std takes five times as long on a CPU
+    return (sharpness / torch.where(spread > 1e-6, spread, 1.0) * z).softmax(1) @ places.to(similarity)
 
 
 def roc_auc(
