@@ -20,7 +20,7 @@ from PIL import Image
 from .bootstrap import BADGE_ID, ROOT
 from .execute import Execution, execute
 from .gallery_index import index_html
-from .page import local_assets, to_html
+from .page import local_assets, to_html, undescribed
 
 CARD_MIME = "application/vnd.fit3d.card+json"
 CHECK_MIME = "application/vnd.fit3d.check+json"
@@ -101,10 +101,12 @@ def build(paths: list[Path], out: Path, timeout: float = 600) -> int:
         print(f"{say} ...", flush=True)
         ran = execute(path, timeout, progress)
         entry = record(path, ran)
-        (out / f"{path.stem}.html").write_text(to_html(ran.nb, path.parent, entry["title"]), encoding="utf-8")
+        page = to_html(ran.nb, path.parent, entry["title"])
+        (out / f"{path.stem}.html").write_text(page, encoding="utf-8")
         (out / f"{path.stem}.json").write_text(json.dumps(entry))
         looks = sum(r["verdict"] == "LOOK" for c in entry["cards"] for r in c["rows"])
         tail = f", {entry['checks']} checks passed" + (f", {looks} numbers say LOOK" if looks else "")
+        tail += f", {len(silent)} PICTURES WITHOUT A DESCRIPTION" if (silent := undescribed(page)) else ""
         verdict = "done" if ran.failed_cell is None else f"FAILED in cell {ran.failed_cell}: {ran.error}"
         print(f"\r{say} {verdict}, {ran.seconds:.0f} s, {ran.peak_bytes / 2**30:.1f} GB{tail}", flush=True)
         failures += ran.failed_cell is not None

@@ -33,6 +33,11 @@ body main { max-width: 62rem; margin: 0 auto; }
 math[display=block] { overflow: auto hidden; padding: .3em 0; }
 </style>
 {%- endblock -%}
+{%- macro with_words(picture, words) -%}
+{{ picture | replace('<img', '<img alt="' ~ (words | escape_html) ~ '"', 1) if words else picture }}
+{%- endmacro -%}
+{%- block data_png scoped -%}{{ with_words(super(), output | get_metadata('alt', 'image/png')) }}{%- endblock -%}
+{%- block data_jpg scoped -%}{{ with_words(super(), output | get_metadata('alt', 'image/jpeg')) }}{%- endblock -%}
 {%- block body_header -%}{{ super() }}<a class="gallery-back" href="index.html">← all notebooks</a>{%- endblock -%}
 """
 
@@ -94,6 +99,14 @@ def with_pictures(source: str, folder: Path) -> str:
 
     start = r"(!\[[^\]]*\]\(|<img[^>]*\ssrc=[\"'])"
     return re.sub(rf"{start}([^):\s\"']+\.(?:png|jpe?g|webp))", inside, source, flags=re.IGNORECASE)
+
+
+def undescribed(page: str) -> list[str]:
+    """Pictures of a page whose alt text says nothing: what is given where there is none (nbconvert's sentence) counts too."""
+    tags = re.findall(r"<img\b[^>]*>", page)
+    alts = [re.search(r"\balt=([\"'])(.*?)\1", tag, re.DOTALL) for tag in tags]
+    bad = [not alt or not alt[2].strip() or alt[2].startswith("No description") for alt in alts]
+    return [re.sub(r"base64,[^\"']{20,}", "base64,…", tag)[:200] for tag, none in zip(tags, bad, strict=True) if none]
 
 
 def to_html(nb, folder: Path, title: str) -> str:

@@ -15,6 +15,7 @@ from ..base import artifacts
 from ..base.machine import best_dtype, cache_folder, on_colab, quiet_sparse
 from ..splatting import backend
 from ..viz.palette import COLORS
+from ..widgets.alt import describe_figures
 from ..widgets.notebook import in_notebook, show
 from .settings import chosen
 
@@ -137,3 +138,4 @@ def figure_style() -> None:
     inline = InlineBackend.instance(parent=get_ipython())
     inline.figure_formats, inline.print_figure_kwargs = {"jpeg"}, options  # for a backend that starts later
     set_matplotlib_formats("jpeg")  # for the one that runs already
+    describe_figures()

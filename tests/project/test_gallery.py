@@ -11,7 +11,7 @@ from tools import gallery
 from tools.bootstrap import ROOT, badge_cell, repository
 from tools.execute import execute
 from tools.gallery_index import duration
-from tools.page import to_html
+from tools.page import to_html, undescribed
 
 # The outputs that fit3d_lite.course.checks and fit3d_lite.course.cards send, without the seconds that importing torch takes.
 SHOW = """\
@@ -183,3 +183,49 @@ def test_a_notebooks_name_cannot_leave_its_attribute():
     from tools.gallery_index import _page
 
     assert '"' not in _page({"file": 'a"onclick="x.ipynb'})
+
+
+FIGURES = """\
+import matplotlib.pyplot as plt, torch
+from IPython.display import display
+import fit3d_lite as f3d
+run = f3d.setup("quick")
+images = torch.rand(2, 3, 28, 28)
+display(f3d.viz.compare(images, {"PCA, original": torch.rand(2, 2, 2, 3), "likeness": torch.rand(2, 2, 2)}, unit="cosine"))
+display(f3d.viz.show_labels(images, torch.tensor([[[0, 1], [1, 0]]] * 2), ("wall", "chair")))
+display(f3d.viz.show_depth(images, torch.rand(2, 28, 28) + 1))
+f3d.viz.frames_slider([images[0].movedim(0, -1)] * 2, ["near", "far"], "a ride")
+"""
+PLOT = """\
+figure, ax = plt.subplots()
+ax.plot([1, 2, 3], [0.5, 0.3, 0.2], "o-", label="original")
+ax.set(xlabel="angle", ylabel="recall", title="the wider, the harder")
+ax.legend()
+plt.show()
+"""
+
+
+def test_every_figure_of_a_page_says_what_it_shows(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # what the tests draw with shows nothing
+    write(tmp_path, "00_figures.ipynb", new_markdown_cell("# Figures\n\nAll."), new_code_cell(FIGURES), new_code_cell(PLOT))
+    ran = execute(tmp_path / "00_figures.ipynb", 600)
+    assert ran.failed_cell is None, ran.error
+    page = to_html(ran.nb, tmp_path, "figures")
+    assert page.count("<img") >= 5 and undescribed(page) == []
+    said = " ".join(re.findall(r'<img alt="([^"]*)"', page))
+    assert "6 pictures, columns: photo; PCA, original; likeness. Color bar: cosine." in said
+    assert "Colors stand for wall, chair." in said and "Color bar: metres." in said
+    assert "of recall against angle: original from 0.5 to 0.2." in said
+
+
+def test_a_picture_without_words_is_found():
+    silent = '<img src="a"><img alt="" src="b"><img src="c" alt="No description has been provided for this image">'
+    assert len(undescribed(silent + '<img src="d" alt="a room">')) == 3
+
+
+def test_pictures_in_the_texts_of_the_lessons_say_what_they_show():
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type == "markdown":
+                assert not re.findall(r"!\[\s*\]\(", cell.source) and undescribed(cell.source) == [], path.name
