@@ -2,13 +2,14 @@
 
     make bench ONLY=finetune            # all; hours on one core the first time, everything trained and judged is kept
     python -m bench.bench_finetune evidence search speed      # some of the parts, the others as they were last measured
+    python -m bench.bench_finetune evidence --repetitions 2   # fewer: the table says how many
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
-import sys
 import time
 from types import SimpleNamespace
 
@@ -23,24 +24,21 @@ from .report import cell, in_fresh_process, table, write
 from .tuned import CACHE, GAUSSIANS, ROOMS, SIZE, VIEWS, original, tuned_vit
 
 REPETITIONS = 5
-MANY = 24  # rooms of the rows that show what more rooms give
 
 # Row of a table: arguments of tuned_vit; None for the original, "random" for the untrained one.
 EVIDENCE = {
     "original": None,
     "untrained": "random",
-    "paper": {"recipe": "paper"},
     "**lite**": {},
     "  control: wrong poses": {"control": "shuffled poses"},
     "  control: own features": {"control": "own features"},
     "  control: blurred in 2D": {"control": "blurred in 2D"},
     "  control: depth term alone": {"l1": 0.0},
-    f"**lite, {MANY} rooms**": {"rooms": MANY},
-    f"  control: wrong poses, {MANY} rooms": {"rooms": MANY, "control": "shuffled poses"},
 }
 SEARCH = {
     "original": None,
     "**lite**": {},
+    "the paper's recipe": {"recipe": "paper"},
     "learning rate 3e-5": {"lr": 3e-5},
     "learning rate 3e-4": {"lr": 3e-4},
     "one epoch": {"epochs": 1},
@@ -51,7 +49,7 @@ SEARCH = {
     "without restoring the spread": {"restore_spread": False},
     "LoRA, rank 8, learning rate 1e-3": {"train": "lora", "lr": 1e-3},
 }
-CONTROLS = [row for row in EVIDENCE if "control" in row and "rooms" not in row]
+CONTROLS = [row for row in EVIDENCE if "control" in row]
 WAYS = ("alone", "beside")  # the fine-tuned features, and both side by side
 NAMED = {"miou": "mIoU", "rmse": "RMSE", "recall": "recall", "margin": "margin"}
 
@@ -78,10 +76,10 @@ def judged(row: str, options, repetition: int, ways=WAYS) -> tuple[SimpleNamespa
     return tuple(found)
 
 
-def measured(rows: dict, ways=WAYS) -> dict[str, dict[str, Runs]]:
+def measured(rows: dict, repetitions: int, ways=WAYS) -> dict[str, dict[str, Runs]]:
     """All repetitions of all rows: first one of each, so that there is something to see early."""
     found = {row: [] for row in rows}
-    for repetition in range(REPETITIONS):
+    for repetition in range(repetitions):
         for row, options in rows.items():
             found[row].append(judged(row, options, repetition, ways))
     return {row: dict(zip(ways, map(Runs, zip(*results)), strict=True)) for row, results in found.items()}
@@ -93,8 +91,8 @@ def gain(runs: Runs, base: Runs, metric: str) -> str:
     return f"{statistics.mean(off):+.3f} ± {statistics.stdev(off):.3f}"
 
 
-def evidence() -> str:
-    found = measured(EVIDENCE)
+def evidence(repetitions: int) -> str:
+    found = measured(EVIDENCE, repetitions)
     base = found["original"]
     body = []
     for row, ways in found.items():
@@ -103,14 +101,12 @@ def evidence() -> str:
         beside = [cell(ways["beside"], metric) for metric in ("miou", "rmse")]
         body.append([label, *alone, *beside])
     header = ["", "mIoU", "RMSE, m", "recall", "margin", "cosine, shuffled", "mIoU beside the original", "RMSE beside"]
-    lite, many = found["**lite**"], found[f"**lite, {MANY} rooms**"]
-    said = [f"\n\nPaired over repetitions (two-sided t, {REPETITIONS} pairs); for RMSE less is better:\n"]
+    lite = found["**lite**"]
+    said = [f"\n\nPaired over repetitions (two-sided t, {repetitions} pairs); for RMSE less is better:\n"]
     for what, runs, other in (
         ("lite alone − original", lite["alone"], base["alone"]),
         ("lite beside − original twice", lite["beside"], base["beside"]),
-        (f"lite with {MANY} rooms alone − original", many["alone"], base["alone"]),
-        (f"lite with {MANY} rooms beside − original twice", many["beside"], base["beside"]),
-        ("paper beside − original twice", found["paper"]["beside"], base["beside"]),
+        *((f"{row.split(': ')[1]} beside − original twice", found[row]["beside"], base["beside"]) for row in CONTROLS),
         *((f"lite alone − {row.split(': ')[1]}", lite["alone"], found[row]["alone"]) for row in CONTROLS),
     ):
         for metric in NAMED if hasattr(runs[0], "recall") else ("miou", "rmse"):
@@ -120,8 +116,8 @@ def evidence() -> str:
     return table(header, body) + "\n".join(said)
 
 
-def search() -> str:
-    found = {row: ways["alone"] for row, ways in measured(SEARCH, ("alone",)).items()}
+def search(repetitions: int) -> str:
+    found = {row: ways["alone"] for row, ways in measured(SEARCH, repetitions, ("alone",)).items()}
     base, metrics = found["original"], ("miou", "rmse", "recall", "shuffled")
     body = [
         [row, *(cell(runs, metric) for metric in metrics), *(gain(runs, base, metric) for metric in metrics[:3])]
@@ -185,27 +181,33 @@ def quick() -> str:
 THREADS = f"\n\nCPU threads: {torch.get_num_threads()}."
 
 
-def main(asked: list[str]) -> None:
-    kept = CACHE / "finetune.json"
-    parts = json.loads(kept.read_text()) if kept.is_file() else {}
+def main() -> None:
     titles = {
         evidence: "Evidence",
         search: "What each part of `lite` does, alone",
         speed: "Speed and memory",
         quick: "The quick profile, part by part",
     }
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", choices=[[], *(part.__name__ for part in titles)])
+    parser.add_argument("--repetitions", type=int, default=REPETITIONS, help="at least 2, for a spread")
+    given = parser.parse_args()
+    kept = CACHE / "finetune.json"
+    known = json.loads(kept.read_text()) if kept.is_file() else {}
     for part in titles:
-        if not asked or part.__name__ in asked:
-            parts[part.__name__] = part()
+        if not given.parts or part.__name__ in given.parts:
+            known[part.__name__] = part(given.repetitions) if part in (evidence, search) else part()
+            if part in (evidence, search):
+                known[part.__name__] += f"\n\n{given.repetitions} repetitions, each with rooms of its own."
             with replace_when_whole(kept) as partial:
-                partial.write_text(json.dumps(parts))
+                partial.write_text(json.dumps(known))
     about = (
-        f"# 3D-aware fine-tuning, measured\n\nThe small ViT, {ROOMS} rooms × {VIEWS} views of {SIZE}² to fine-tune on "
-        f"(other rooms in each of {REPETITIONS} repetitions), `mean` lifting.\n{ABOUT}\nMean ± standard deviation over them."
+        f"# 3D-aware fine-tuning, measured\n\nThe small ViT, {ROOMS} rooms × {VIEWS} views of {SIZE}² to fine-tune on, `mean` "
+        f"lifting.\n{ABOUT}\nMean ± standard deviation over repetitions."
     )
-    sections = [f"## {title}\n\n{parts[part.__name__]}" for part, title in titles.items() if part.__name__ in parts]
+    sections = [f"## {title}\n\n{known[part.__name__]}" for part, title in titles.items() if part.__name__ in known]
     write("finetune", "\n\n".join([about, *sections]))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
