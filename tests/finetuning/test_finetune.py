@@ -561,12 +561,13 @@ def test_bad_input_is_refused_before_any_work(vit, scenes, lifted):
 # --- the caller's mode, and results that could not be written
 
 
-def test_the_callers_mode_changes_nothing(vit, scenes, lifted, tune):
+def test_the_callers_mode_changes_nothing(scenes, lifted, tune):
     right = weights(tune(epochs=1, stop=2))
+    coarse = [f3d.lift(one.cloud, s.cameras, torch.ones(4, 384, 3, 3)) for one, s in zip(lifted, scenes, strict=True)]
     with torch.inference_mode():
         torch.testing.assert_close(weights(tune(epochs=1, stop=2)), right, rtol=0, atol=0)
-        ready = Targets(scenes, lifted, vit.channels, vit.grid(48, 48))
-        own = f3d.load_vit("tiny", device="cpu")
+        own = f3d.load_vit("small", device="cpu")
+        ready = Targets(scenes, coarse, own.channels, own.grid(48, 48))
         f3d.finetune(own, scenes, ready, progress=False, epochs=1, stop=1)
     torch.set_default_dtype(torch.float64)
     torch.set_default_device("meta")
