@@ -141,7 +141,7 @@ QUIZ = [
         "Original and fine-tuned network side by side beat the original beside a copy of itself. A network trained with wrong "
         "poses, side by side with the original, beats it too. What does the first comparison show of 3D?",
         "Nothing by itself: two different networks side by side help, whatever made them differ.",
-        "It is an ensemble. Look at the fine-tuned network alone, and against the control.",
+        "They are an ensemble. What counts is how far the first pair is ahead of the second, and the fine-tuned network alone.",
         {
             "That 3D helps.": "The control has wrong geometry and gains as well.",
             "That wrong poses are good training.": "Alone, the network trained on them may be far worse than the original.",
