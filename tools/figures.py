@@ -194,17 +194,18 @@ def hero_05() -> Tensor:
     swing[:3, 3] = ahead - swing[:3, :3] @ ahead
     aside = replace(view.camera, world_to_camera=swing @ view.camera.world_to_camera).scaled(240, 240)
     near, far = torch.quantile(view.depth, torch.tensor([0.01, 0.99])).tolist()
-    figure = Figure(figsize=(9.2, 4.9), layout="constrained")
+    figure = Figure(figsize=(9.2, 4.75), layout="constrained")
     axes = figure.subplots(2, 4)
     axes[0, 0].imshow(view.image.permute(1, 2, 0)), axes[0, 0].set_title("photo")
     for (name, depth), above, below in zip(depths.items(), axes[0, 1:], axes[1, 1:], strict=True):
         above.imshow(color_depth(depth, near, far)), above.set_title(name)
         cloud = f3d.Gaussians.from_depth(f3d.Scene(view.image[None], [view.camera], depth[None]), count=20_000)
-        below.imshow(f3d.render(cloud, aside, background=torch.ones(3))[0].clamp(0, 1)), below.set_title("from the side")
+        below.imshow(f3d.render(cloud, aside, background=torch.ones(3))[0].clamp(0, 1))
     for ax in axes.flat:
         ax.set_axis_off()
     scale = ScalarMappable(Normalize(near, far), MAPS["depth"])
-    figure.colorbar(scale, ax=axes[1, 0], orientation="horizontal", location="top", fraction=0.1).set_label("metres")
+    figure.colorbar(scale, cax=axes[1, 0].inset_axes([0.05, 0.75, 0.9, 0.07]), orientation="horizontal", label="metres")
+    axes[1, 0].text(0.95, 0.3, "seen from the side:", ha="right", fontsize="large")
     return drawn(figure, dpi=100)
 
 
