@@ -9,7 +9,7 @@ import fit3d_lite as f3d
 
 from .report import table, write
 
-ROOMS, VIEWS, HELD_OUT, SIZE, GAUSSIANS, STEPS = range(5), 16, 4, 128, 12_000, 100
+ROOMS, VIEWS, HELD_OUT, SIZE, GAUSSIANS, STEPS = range(4), 16, 4, 128, 12_000, 100
 REAL = (120, 180), 50  # of the motorcycle: height and width, steps
 
 

@@ -99,17 +99,23 @@ def room() -> Tensor:
 
 
 def hero_00() -> Tensor:
-    """The room and the motorcycle; beside each its patch features as colors, by the original ViT, the 3D-aware one, one
-    fine-tuned with wrong poses and an untrained one."""
+    """The room and the motorcycle; beside each its patch features as colors: large by the original ViT and the 3D-aware
+    one, small by the controls, one fine-tuned with wrong poses and an untrained one."""
+    from matplotlib.figure import Figure
+
     networks = {"original": "original", "3D-aware": "fit3d", "wrong poses": "wrong_poses", "untrained": "random"}
     images, colors = looked_at(448, networks)
-    room, motorcycle = (
-        f3d.viz.compare(images[at][:1], {k: c[at][:1] for k, c in colors.items()}, width=9.2) for at in (0, 1)
-    )
-    for axis in motorcycle.axes:  # the names stand above the room
-        axis.set_title("")
-    motorcycle.set_figheight(motorcycle.get_figheight() - 0.2)
-    return stack([drawn(room), drawn(motorcycle)])
+    figure = Figure(figsize=(9.2, 4.5), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    names = ["photo", *networks]
+    places = [[f"{name}, {at}" for name in (*names[:3], small)] for at in (0, 1) for small in names[3:]]
+    axes = figure.subplot_mosaic(places, width_ratios=[2, 2, 2, 1], height_ratios=[3, 3, 2, 2])
+    for (name, at), axis in ((key.split(", "), axis) for key, axis in axes.items()):
+        at = int(at)
+        axis.imshow(images[at][0].permute(1, 2, 0) if name == "photo" else colors[name][at][0], interpolation="nearest")
+        axis.set_title(name if at == 0 or name in names[3:] else "", fontsize=8 if name in names[3:] else 10)
+        axis.axis("off")
+    return drawn(figure)
 
 
 def hero_02() -> Tensor:
