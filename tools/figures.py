@@ -144,8 +144,8 @@ def hero_03() -> Tensor:
 
 def hero_06() -> Tensor:
     """A room without its ceiling, wearing its photos, the 3D-aware features as colors, and groups of these features."""
-    room, viz = f3d.room(3, 24, 192), f3d.viz
-    feats = f3d.load_vit("tiny", "fit3d").extract(room.images)
+    room, viz = f3d.room(3, 16, 336), f3d.viz
+    feats = f3d.load_vit("small", "fit3d").extract(room.images)
     groups = viz.match_clusters(viz.kmeans(feats, 14), room.resized(*feats.shape[:-3:-1]).labels)
     votes = F.one_hot(groups).float()  # a group has no number between two, so lift votes
     maps = torch.cat([viz.pca_colors(feats), votes], -1).movedim(-1, 1)
@@ -163,8 +163,8 @@ def hero_07() -> Tensor:
     """A point of one photo, and how similar each patch of another photo is to it, by the original and the 3D-aware ViT."""
     from fit3d_lite.correspondence import show_match
 
-    room = f3d.room(3, 12, 192)
-    models = {"original": f3d.load_vit("tiny"), "3D-aware": f3d.load_vit("tiny", "fit3d")}
+    room = f3d.room(3, 8, 336)
+    models = {"original": f3d.load_vit("small"), "3D-aware": f3d.load_vit("small", "fit3d")}
     return drawn(show_match(room, 2, 6, {name: vit.extract(room.images) for name, vit in models.items()}, (15, 11)))
 
 
