@@ -43,8 +43,8 @@ def _pictures(axes: list) -> str:
 def _plot(ax) -> str:
     """A plot: its title, its axes, and where each named line begins and ends."""
     title, x, y = (_plain(t) for t in (ax.get_title(), ax.get_xlabel(), ax.get_ylabel()))
-    said = f"A plot, {title}," if title else "A plot"
-    said += f" of {y} against {x}" if x and y else f", axis: {x or y}" if x or y else ""
+    said = f"A plot of {y} against {x}" if x and y else f"A plot along {x or y}" if x or y else "A plot"
+    said += f", titled {title}" if title else ""
     lines = []
     for line in ax.lines:
         values = [float(v) for v in line.get_ydata()] if len(line.get_ydata()) else []
