@@ -32,18 +32,7 @@ NAMES = {
     "mae_base": "vit_base_patch16_224.mae",
     "deit3_base": "deit3_base_patch16_224.fb_in1k",
 }
-# Architecture of the embedded tiny ViT: keyword arguments of timm.models.VisionTransformer.
-TINY = dict(
-    img_size=192,
-    patch_size=8,
-    embed_dim=192,
-    depth=6,
-    num_heads=3,
-    num_classes=0,
-    global_pool="token",
-    dynamic_img_size=True,
-)
-# Architecture of the embedded small ViT: a timm name, and what differs from it.
+# Architecture of the embedded ViT: a timm name, and what differs from it.
 SMALL = {"timm": NAMES["dinov2_small"], "depth": 8}
 # What originals carry beside the network that gives features: a classifier, DINOv2's mask token, MAE's decoder.
 BESIDE = ("head.", "mask_token", "decoder_")
@@ -107,7 +96,7 @@ def load_strictly(model: nn.Module, state: dict[str, Tensor], name: str, source)
     if differences and (translated := _translated(given, model, wanted)):
         state, differences = translated, []
     if differences:
-        fitting = [other for other in (*NAMES, "small", "tiny") if other != name and not _differences(_shapes(other), state)]
+        fitting = [other for other in (*NAMES, "small") if other != name and not _differences(_shapes(other), state)]
         remedy = f"It fits {' and '.join(fitting)}: use that name." if fitting else "It fits none of our models."
         more = f", and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise ValueError(f"{source} does not fit {name}: {'; '.join(differences[:3])}{more}. {remedy}")
@@ -181,13 +170,8 @@ def without_weights(create) -> nn.Module:
 
 @functools.cache
 def _shapes(name) -> dict[str, tuple]:
-    if name == "tiny":
-        model = without_weights(lambda: timm.models.VisionTransformer(**TINY))
-    else:
-        timm_name, options = (NAMES[name], {}) if name in NAMES else (SMALL["timm"], {"depth": SMALL["depth"]})
-        model = without_weights(
-            lambda: timm.create_model(timm_name, num_classes=0, dynamic_img_size=True, **options)
-        )
+    timm_name, options = (NAMES[name], {}) if name in NAMES else (SMALL["timm"], {"depth": SMALL["depth"]})
+    model = without_weights(lambda: timm.create_model(timm_name, num_classes=0, dynamic_img_size=True, **options))
     return {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
 
 

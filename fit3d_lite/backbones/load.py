@@ -1,4 +1,4 @@
-"""From a name and a kind of weights to a timm model: the six of FiT3D, the two embedded ViTs, any other timm ViT.
+"""From a name and a kind of weights to a timm model: the six of FiT3D, the embedded ViT, any other timm ViT.
 
 Everything is built through timm's public calls with ``num_classes=0, dynamic_img_size=True``, as FiT3D does
 (hubconf.py), and loaded strictly, so that timm 1.0.20 and the newest give the same features.
@@ -17,10 +17,9 @@ from ..base import download
 from ..base.machine import asset, cache_folder
 from . import checkpoints
 from .adapters import add_adapter
-from .checkpoints import NAMES, SMALL, TINY
+from .checkpoints import NAMES, SMALL
 
 PUBLISHED = "yuanwenyue/FiT3D"  # on huggingface.co: <name>_finetuned.pth
-TINY_FILES = {"original": "vit_tiny.safetensors", "fit3d": "vit_tiny_fit3d.safetensors"}
 SMALL_FILES = {
     "original": "vit_small.safetensors",
     "fit3d": "vit_small_fit3d.safetensors",
@@ -34,15 +33,13 @@ def build(name: str, weights="original", cache=None, seed: int = 0) -> tuple[nn.
     """Model, name and configuration for ``ViT``; the arguments and what is raised are those of ``load_vit``."""
     if weights not in KINDS and not Path(weights).suffix:
         raise ValueError(f'weights must be "original", "fit3d", "random", "wrong_poses" or the path of a file, not {weights!r}')
-    if name == "tiny":
-        return _tiny(weights, seed)
     options = {"depth": SMALL["depth"]} if name == "small" else {}
     timm_name = SMALL["timm"] if name == "small" else NAMES.get(name, name)
     if not timm.is_model(timm_name):
         close = timm.list_models(f"*{timm_name.split('.')[0]}*")[:3]
         hint = f" Did you mean {', '.join(close)}?" if close else ""
         raise ValueError(
-            f'there is no model {name!r}; use "small", "tiny", {", ".join(NAMES)}, or the name of a timm ViT.{hint}'
+            f'there is no model {name!r}; use "small", {", ".join(NAMES)}, or the name of a timm ViT.{hint}'
         )
 
     def create():
@@ -80,22 +77,6 @@ def configuration(timm_name: str) -> dict:
     return config
 
 
-def _tiny(weights, seed):
-    config = {"arch": TINY} | IMAGENET
-    if weights == "random":
-        return _seeded(lambda: timm.models.VisionTransformer(**TINY), seed), "tiny", config
-    path = asset(TINY_FILES[weights]) if weights in TINY_FILES else Path(weights)
-    state, metadata = checkpoints.read_weights(path)
-    config = json.loads(metadata.get("config", "null")) or config
-    if "arch" not in config:
-        raise ValueError(f"{path} holds {config['timm']}, not a tiny ViT: load it by that name")
-    model = checkpoints.without_weights(
-        lambda: _adapted(timm.models.VisionTransformer(**config["arch"]), config.get("adapter"))
-    )
-    checkpoints.load_strictly(model, state, "tiny", path)
-    return model, "tiny", config
-
-
 def _adapted(model: nn.Module, width: int | None) -> nn.Module:
     """With the residual block on top that fine-tuning with train="adapter" adds."""
     if width:
@@ -120,7 +101,7 @@ def _file(name, timm_name, weights, cache) -> Path:
     if weights == "fit3d":
         if name not in NAMES:
             raise ValueError(
-                f'FiT3D published no checkpoint for {name!r}, only for {", ".join(NAMES)} (and "small" and "tiny" here)'
+                f'FiT3D published no checkpoint for {name!r}, only for {", ".join(NAMES)} (and "small" here)'
             )
         return _from_hub(PUBLISHED, f"{name}_finetuned.pth", cache)
     pretrained = timm.get_pretrained_cfg(timm_name)

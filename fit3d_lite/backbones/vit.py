@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..base.machine import usual_torch
-from .checkpoints import NAMES, TINY, save_checkpoint, save_vit
+from .checkpoints import NAMES, save_checkpoint, save_vit
 from .features import in_batches, raw_bytes
 from .load import build
 
-__all__ = ["NAMES", "TINY", "ViT", "load_vit", "save_checkpoint", "save_vit"]
+__all__ = ["NAMES", "ViT", "load_vit", "save_checkpoint", "save_vit"]
 
 
 class ViT(nn.Module):
@@ -169,12 +169,11 @@ def load_vit(
     """Load a vision transformer, in evaluation mode.
 
     Args:
-        name: "small" or "tiny" (come with this package, need no network), one of the six of FiT3D (``NAMES``), or the
-            timm name of any other ViT. "small" is a real ViT-S/14 cut to 8 blocks (assets/README.md), "tiny" was trained
-            on procedural rooms.
-        weights: "original" (pretrained, from timm's hub), "fit3d" (fine-tuned by FiT3D's authors; for "small" and
-            "tiny" by this course), "random" (untrained, from ``seed``: a control), "wrong_poses" ("small" alone: fine-tuned like
-            "fit3d", but each photo towards what another camera of its room sees: the other control), or the path of a checkpoint
+        name: "small" (comes with this package, needs no network: a real ViT-S/14 cut to 8 blocks, assets/README.md), one
+            of the six of FiT3D (``NAMES``), or the timm name of any other ViT.
+        weights: "original" (pretrained, from timm's hub), "fit3d" (fine-tuned by FiT3D's authors; for "small" by this
+            course), "random" (untrained, from ``seed``: a control), "wrong_poses" ("small" alone: fine-tuned like "fit3d",
+            but each photo towards what another camera of its room sees: the other control), or the path of a checkpoint
             (``read_weights``).
         device: by default the GPU if there is one.
         dtype: of the weights, by default float32.
@@ -188,7 +187,7 @@ def load_vit(
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     vit = ViT(*build(name, weights, cache, seed))
     vit.set_grad_checkpointing(grad_checkpointing)
-    if name not in ("small", "tiny", *NAMES):
+    if name not in ("small", *NAMES):
         _try_out(vit.eval())
     return vit.to(device, dtype).eval()
 

@@ -542,7 +542,7 @@ def test_a_classifier_in_the_original_is_left_out(named):
 @pytest.mark.parametrize(
     ("name", "weights", "message"),
     [
-        ("dinov2_tiny", "random", "no model 'dinov2_tiny'; use \"small\", \"tiny\", dinov2_small"),
+        ("dinov2_tiny", "random", "no model 'dinov2_tiny'; use \"small\", dinov2_small"),
         ("vit_small_patch14_dino", "random", "Did you mean vit_small_patch14_dinov2"),
         ("resnet18", "random", "resnet18 is not a vision transformer"),
         ("small", "orginal", "weights must be .* not 'orginal'"),
