@@ -179,7 +179,7 @@ def probed(probe, **options):
 
 def hero_04() -> Tensor:
     """Photos of rooms that no head has seen: true labels, and those that one matrix reads from two networks' features."""
-    results, views = probed(f3d.probe_segmentation, steps=200)
+    results, views = probed(f3d.probe_segmentation, steps=200, rate=1e-2)
     images, truth = (torch.stack([getattr(views[i], what) for i in (3, 20)]) for what in ("image", "label"))
     read = {name: result.predict(images) for name, result in results.items()}
     return drawn(f3d.viz.show_labels(images, {"truth": truth} | read, f3d.rooms.CLASSES, width=9.2), dpi=100)
@@ -191,7 +191,7 @@ def hero_05() -> Tensor:
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-    results, views = probed(f3d.probe_depth, steps=100)
+    results, views = probed(f3d.probe_depth, steps=150, rate=3e-3)
     view = views[7]
     depths = {"truth": view.depth} | {name: result.predict(view.image[None])[0] for name, result in results.items()}
     swing = torch.eye(4)  # 24 degrees around a point ahead of the camera
