@@ -431,7 +431,9 @@ def pretend_cuda(capability: tuple[int, int] = (7, 5), memory: int = 15 * 10**9)
         stack.enter_context(mock.patch.object(torch, "autocast", _autocast))
         stack.enter_context(mock.patch.object(torch.nn.Module, "to", _module_to))
         stack.enter_context(mock.patch.object(clip_grad, "_group_tensors_by_device_and_dtype", _grouping))
-        stack.enter_context(mock.patch.object(torch, "inference_mode", torch.no_grad))
+        stack.enter_context(
+            mock.patch.object(torch, "inference_mode", lambda mode=True: torch.no_grad() if mode else contextlib.nullcontext())
+        )
         stack.enter_context(mock.patch.object(torch.__future__, "get_overwrite_module_params_on_conversion", lambda: True))
         stack.enter_context(
             mock.patch.object(torch.optim.Optimizer, "_accelerator_graph_capture_health_check", lambda _: None)
