@@ -134,7 +134,7 @@ def figure_style() -> None:
     from matplotlib_inline.config import InlineBackend
 
     # Full chroma resolution: the default halves it, which blurs colored lines on white.
-    options = {"bbox_inches": "tight", "facecolor": "white", "pil_kwargs": {"quality": 88, "subsampling": 0}}
+    options = {"bbox_inches": "tight", "facecolor": "white", "pil_kwargs": {"quality": 80, "subsampling": 0}}
     inline = InlineBackend.instance(parent=get_ipython())
     inline.figure_formats, inline.print_figure_kwargs = {"jpeg"}, options  # for a backend that starts later
     set_matplotlib_formats("jpeg")  # for the one that runs already
