@@ -73,7 +73,7 @@ Paired over repetitions (two-sided t); for RMSE less is better:
 {said}
 
 The spread is over rooms, not over trainings; five trainings, and the controls blurred targets, own features and depth term
-alone, are in finetune.md.""",
+alone, are what bench_finetune.py measures.""",
     )
 
 

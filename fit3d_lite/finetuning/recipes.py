@@ -1,8 +1,8 @@
 """What a fine-tuning run is made of: one record of settings, and the recipes that have a name.
 
 ``paper`` is FiT3D's second stage (arXiv 2407.20229 and its supplement; finetune.py and engine.py of
-github.com/ywyue/FiT3D). ``lite`` is this course's: found on procedural rooms by the search that stands in
-bench/results/finetune.md, so that the fine-tuned features are better than the original's without them beside.
+github.com/ywyue/FiT3D). ``lite`` is this course's: chosen on procedural rooms by bench/bench_finetune.py, so
+that the fine-tuned features are better than the original's without them beside (bench/results/small_fit3d.md).
 """
 
 from __future__ import annotations
