@@ -1,6 +1,6 @@
 """How waiting threads should wait: torch's two threads on two cores, alone and beside a program that keeps both cores busy.
 
-    make bench ONLY=waiting      # about six minutes
+    make bench ONLY=waiting      # about four minutes
 
 libgomp reads its variables when torch is loaded, so each row is a fresh process. Rows take turns, and each number is the
 median of its turns.
@@ -22,7 +22,7 @@ WAYS = {
     "**GOMP_SPINCOUNT=1000**": {"GOMP_SPINCOUNT": "1000"},
     "GOMP_SPINCOUNT=100000": {"GOMP_SPINCOUNT": "100000"},
 }
-TURNS = 5
+TURNS = 3
 WORK = """
 import json, time, torch
 torch.set_num_threads(2)
