@@ -4,7 +4,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 # Waiting threads soon sleep instead of spinning: beside any other busy process that is several times faster
-# (bench/results/waiting.md). libgomp reads it when torch is loaded, so it is set here; a value of your own wins.
+# (bench/bench_waiting.py). libgomp reads it when torch is loaded, so it is set here; a value of your own wins.
 export GOMP_SPINCOUNT ?= 1000
 export FIT3D_PROFILE ?= $(if $(filter test,$(MAKECMDGOALS)),quick,)
 

@@ -8,7 +8,7 @@ import os
 import sys
 
 # Threads that wait for each other spin, by default so long that beside any other busy program all of torch is several times
-# slower (bench/results/waiting.md). libgomp reads this when torch is loaded, so it comes first; your own value stays.
+# slower (bench/bench_waiting.py). libgomp reads this when torch is loaded, so it comes first; your own value stays.
 if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
