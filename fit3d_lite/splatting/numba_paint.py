@@ -51,10 +51,26 @@ def _row(ellipse, reach, row, width):
     return left, right, across, alpha, math.exp(-inv_u * (across + 0.5 * inv_u))
 
 
+@inner
+def _meet(passing, row, column, bell, limits):
+    """What reaches a pixel and the alpha that a Gaussian takes of it, which is gone from passing then; 0 and 0 where the
+    Gaussian is too thin or the pixel closed, as it is by a Gaussian that would leave too little."""
+    alpha_min, alpha_max, t_min = limits
+    through, alpha = passing[row, column], min(bell, alpha_max)
+    if through < 0 or alpha < alpha_min:
+        return 0.0, 0.0
+    after = through * (1 - alpha)
+    if after <= t_min:
+        passing[row, column] = -through
+        return 0.0, 0.0
+    passing[row, column] = after
+    return through, alpha
+
+
 @compiled(*[DOUBLE2, PLACES2, PLACES, SINGLE2, LIMITS, COUNT, COUNT, DOUBLE3, DOUBLE2])
 def paint(ellipses, rows, index, values, limits, top, bottom, image, passing):
     """Add Gaussians from near to far to rows ``top`` to ``bottom`` of image [H, W, C] and passing [H, W] (1 before)."""
-    alpha_min, alpha_max, t_min = limits
+    alpha_min = limits[0]
     width, channels = passing.shape[1], image.shape[2]
     for k in range(len(index)):
         if rows[k, 1] < top or rows[k, 0] >= bottom:
@@ -64,15 +80,10 @@ def paint(ellipses, rows, index, values, limits, top, bottom, image, passing):
         for row in range(max(rows[k, 0], top), min(rows[k, 1] + 1, bottom)):
             left, right, _, bell, ratio = _row(ellipse, reach, row, width)
             for column in range(left, right + 1):
-                through, alpha = passing[row, column], min(bell, alpha_max)
+                through, alpha = _meet(passing, row, column, bell, limits)
                 bell, ratio = bell * ratio, ratio * fall
-                if through < 0 or alpha < alpha_min:
+                if alpha == 0:
                     continue
-                after = through * (1 - alpha)
-                if after <= t_min:
-                    passing[row, column] = -through
-                    continue
-                passing[row, column] = after
                 for c in range(channels):
                     image[row, column, c] += alpha * through * value[c]
 
@@ -85,7 +96,7 @@ def paint_back(
 
     passing [H, W] is 1 before, behind [H, W] each pixel's sum of (weight · gradient of the weight).
     """
-    alpha_min, alpha_max, t_min = limits
+    alpha_min, alpha_max, _ = limits
     width, channels = passing.shape[1], d_image.shape[2]
     for k in range(len(index)):
         if rows[k, 1] < top or rows[k, 0] >= bottom:
@@ -100,15 +111,10 @@ def paint_back(
             across -= inv_u
             zeroth = first = second = 0.0  # sums of (gradient of ½ distance²), times across to that power
             for column in range(left, right + 1):
-                through, alpha = passing[row, column], min(bell, alpha_max)
+                through, alpha = _meet(passing, row, column, bell, limits)
                 across, bell, ratio = across + inv_u, bell * ratio, ratio * fall
-                if through < 0 or alpha < alpha_min:
+                if alpha == 0:
                     continue
-                after = through * (1 - alpha)
-                if after <= t_min:
-                    passing[row, column] = -through
-                    continue
-                passing[row, column] = after
                 weight, arriving = alpha * through, np.float64(d_alpha[row, column])
                 for c in range(channels):
                     arriving += np.float64(value[c]) * d_image[row, column, c]
@@ -136,8 +142,7 @@ def fold(ellipses, rows, index, limits, top, bottom, passing, down, across, coun
     Without ``columns`` the entries of each patch are counted into counts [h, w]; with it they are written, from near to
     far, to columns and weights [M] from places [h, w] on.
     """
-    alpha_min, alpha_max, t_min = limits
-    width = passing.shape[1]
+    alpha_min, width = limits[0], passing.shape[1]
     share = 1 / (down * across)
     sums = np.zeros(width // across)
     for k in range(len(index)):
@@ -151,15 +156,10 @@ def fold(ellipses, rows, index, limits, top, bottom, passing, down, across, coun
             for row in range(max(first, patch_row * down), min(last, (patch_row + 1) * down)):
                 left, right, _, bell, ratio = _row(ellipse, reach, row, width)
                 for column in range(left, right + 1):
-                    through, alpha = passing[row, column], min(bell, alpha_max)
+                    through, alpha = _meet(passing, row, column, bell, limits)
                     bell, ratio = bell * ratio, ratio * fall
-                    if through < 0 or alpha < alpha_min:
+                    if alpha == 0:
                         continue
-                    after = through * (1 - alpha)
-                    if after <= t_min:
-                        passing[row, column] = -through
-                        continue
-                    passing[row, column] = after
                     sums[column // across] += alpha * through
                 low, high = min(low, left // across), max(high, right // across)
             for patch in range(low, high + 1):
