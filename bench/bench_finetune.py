@@ -19,7 +19,7 @@ import fit3d_lite as f3d
 from fit3d_lite.base.whole import replace_when_whole
 from fit3d_lite.probing.seeds import Runs, paired
 
-from .judge import ABOUT, AGREE, PROBE, judge
+from .judge import ABOUT, AGREE, PROBE, judge, once
 from .report import cell, in_fresh_process, table, write
 from .tuned import CACHE, GAUSSIANS, ROOMS, SIZE, VIEWS, original, tuned_vit
 
@@ -60,15 +60,12 @@ def judged(row: str, options, repetition: int, ways=WAYS) -> tuple[SimpleNamespa
         vit = f3d.load_vit("small", "random", device="cpu")
     else:
         vit = original() if options is None else tuned_vit(seed=repetition, **options)
-    found = []
+    found, base = [], once(original(), cache=CACHE / "features")  # the original's are read again for every row
+    extract = base if options is None else once(vit)
     for way in ways:
         key = CACHE / "judged" / f"{vit.fingerprint()}_{way}_{repetition}_{sum(PROBE.values())}_{AGREE}.json"
         if not key.is_file():
-
-            def extract(images, own=vit):
-                return own.extract(images, batch=8, quiet=True, cache=CACHE / "features" if own is original() else None)
-
-            result = judge(repetition)(extract, (lambda x: extract(x, original())) if way == "beside" else None)
+            result = judge(repetition)(extract, base if way == "beside" else None)
             with replace_when_whole(key) as partial:
                 partial.write_text(json.dumps(vars(result)))
         found.append(SimpleNamespace(**json.loads(key.read_text())))

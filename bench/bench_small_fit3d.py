@@ -10,7 +10,7 @@ from fit3d_lite.backbones.checkpoints import read_weights
 from fit3d_lite.base.machine import asset
 from fit3d_lite.probing.seeds import Runs, paired
 
-from .judge import ABOUT, judge
+from .judge import ABOUT, judge, once
 from .report import cell, table, write
 
 REPETITIONS = 5
@@ -27,19 +27,9 @@ def main() -> None:
     }  # fmt: skip
     found: dict[str, list] = {name: [] for name in ways}
     for repetition in range(REPETITIONS):
-        known: dict = {}  # features of a photo, once for each network
-
-        def features(vit):
-            def extract(images):
-                key = id(vit), images.data_ptr()
-                if key not in known:
-                    known[key] = vit.extract(images, batch=8, quiet=True)
-                return known[key]
-
-            return extract
-
+        features = {id(vit): once(vit) for vit in (original, tuned, wrong, untrained)}
         for name, (vit, beside) in ways.items():
-            result = judge(repetition)(features(vit), beside and features(beside))
+            result = judge(repetition)(features[id(vit)], beside and features[id(beside)])
             found[name].append(result)
             print(repetition, name, result, flush=True)
     runs = {name: Runs(results) for name, results in found.items()}

@@ -48,6 +48,18 @@ def kept_room(seed: int, views: int, size: int = SIZE) -> f3d.Scene:
     return f3d.Scene(kept["images"].float() / 255, cameras, kept["depths"], kept["labels"].long(), CLASSES, kept["name"])
 
 
+def once(vit, **options):
+    """``vit.extract``, which looks at each photo once for as long as the result is kept: alone and beside share it."""
+    known: dict[int, torch.Tensor] = {}
+
+    def extract(images):
+        if images.data_ptr() not in known:
+            known[images.data_ptr()] = vit.extract(images, batch=8, quiet=True, **options)
+        return known[images.data_ptr()]
+
+    return extract
+
+
 class Judge:
     """Closed-form probes and agreement between views on the rooms of one repetition."""
 

@@ -36,7 +36,6 @@ def continue_download(url, partial, size, timeout, share, hashed: bool) -> str |
     if size is not None and have == size and hashed:
         share.reach(have)
         return None
-    refuse_scheme(url)
     version, whole = (_note(partial).read_text().split("\n") if _note(partial).is_file() else ["", ""])[:2]
     redirect = _RememberHash()
     headers = {"User-Agent": "fit3d_lite", "Accept-Encoding": "identity"}
