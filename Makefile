@@ -1,4 +1,5 @@
-# make course | test | bench | bench-gpu | figures | owner | notebooks-clean | clean. On a fresh machine each makes .venv first.
+# make course | test | bench | bench-gpu | figures | owner | release | notebooks-clean | clean. On a fresh machine each makes .venv
+# first; owner, release and notebooks-clean need none.
 SHELL := /bin/bash
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -8,14 +9,15 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 export GOMP_SPINCOUNT ?= 1000
 export FIT3D_PROFILE ?= $(if $(filter test,$(MAKECMDGOALS)),quick,)
 
-.PHONY: help setup course test lint unit notebooks bench bench-gpu figures owner notebooks-clean clean
+.PHONY: help setup course test lint unit notebooks bench bench-gpu figures owner release notebooks-clean clean
 help:
 	@echo "make course   run every notebook, then open build/course/index.html"
 	@echo "make test     ruff, unit tests, every notebook in the quick profile"
 	@echo "make bench    run bench/bench_*.py (ONLY=name1,name2 for some)"
 	@echo "make bench-gpu   what needs a GPU: torch, Triton and gsplat side by side, lifting, fine-tuning, memory (BUILD=1 builds gsplat first)"
 	@echo "make figures  make the pictures of README and notebooks again (ONLY=hero,room for some)"
-	@echo "make owner    copy the GitHub owner/name from pyproject.toml into badges and links (OWNER=you/name sets it first)"
+	@echo "make owner    write the GitHub owner/name into badges, bootstrap and links (OWNER=you/name; else what git remote says)"
+	@echo "make release  pin every notebook to the commit checked out (OVER=1 takes the pin out again)"
 	@echo "make notebooks-clean   strip outputs; renew badge and bootstrap cells"
 
 # One pip command for everything: torch and torchvision must be builds made for each other.
@@ -57,10 +59,12 @@ bench-gpu: setup
 
 figures: setup
 	@$(PY) -m tools.figures $(ONLY)
-owner: setup
-	@$(PY) -m tools.owner $(OWNER)
-notebooks-clean: setup
-	@$(PY) -m tools.notebooks clean
+owner:
+	@$(PYTHON) -m tools.owner $(OWNER)
+release:
+	@$(PYTHON) -m tools.release $(if $(OVER),over)
+notebooks-clean:
+	@$(PYTHON) -m tools.notebooks clean
 
 clean:
 	rm -rf build .pytest_cache .ruff_cache

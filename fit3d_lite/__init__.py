@@ -36,6 +36,7 @@ from .splatting import (
 )
 
 __version__ = "0.1.0"
+__commit__ = "$Format:%H %P$"  # `git archive`, and so each zip from GitHub, writes the commit and its parents here
 
 # timm needs torchvision: four seconds that `import fit3d_lite` should not cost those who only splat.
 _LATE = {"load_vit": "backbones", "save_vit": "backbones", "build_gsplat": "splatting.gpu.gsplat_build"}

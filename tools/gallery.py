@@ -20,7 +20,7 @@ from PIL import Image
 from .bootstrap import BADGE_ID, ROOT
 from .execute import Execution, execute
 from .gallery_index import index_html
-from .page import local_assets, to_html, undescribed
+from .page import to_html, undescribed
 
 CARD_MIME = "application/vnd.fit3d.card+json"
 CHECK_MIME = "application/vnd.fit3d.check+json"
@@ -61,8 +61,10 @@ def thumbnail(nb, folder: Path) -> str:
     """The hero picture of the notebook, else the first picture among its outputs, else nothing."""
     for cell in nb.cells:
         if cell.cell_type == "markdown":
-            links = re.findall(r"!\[[^\]]*\]\(([^)\s]+)|<img[^>]+src=[\"']([^\"']+)", local_assets(cell.source))
+            links = re.findall(r"!\[[^\]]*\]\(([^)\s]+)|<img[^>]+src=[\"']([^\"']+)", cell.source)
             for link in (a or b for a, b in links):
+                if link.startswith("data:image/"):
+                    return _data_uri(base64.b64decode(link.partition(",")[2]))
                 if (folder / link).is_file() and Path(link).suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"):
                     return _data_uri((folder / link).read_bytes())
         for output in cell.get("outputs", []):

@@ -1,14 +1,17 @@
-"""Copy the project's GitHub owner/name from pyproject.toml into every badge, bootstrap and link.
+"""Copy the project's GitHub owner/name into pyproject.toml, every badge, bootstrap and link. It needs Python alone.
 
-    python -m tools.owner              # copy what pyproject.toml says
-    python -m tools.owner you/course   # write it into pyproject.toml first, then copy
+    python -m tools.owner you/course   # write this name
+    python -m tools.owner              # the name that `git remote` knows; without one, copy what pyproject.toml says
+    python -m tools.owner check        # what CI says of a copy whose links lead elsewhere; GITHUB_REPOSITORY is its name
 """
 
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
-from .bootstrap import ROOT, repository
+from .bootstrap import PLACEHOLDER, ROOT, repository
 from .notebooks import dress
 
 # The forms in which our repository is named in text; the last group is what follows owner/name.
@@ -25,6 +28,25 @@ def links(text: str) -> set[str]:
     """Every owner/name that a Colab badge of our notebooks, or a raw link to our assets, in ``text`` points to."""
     found = re.findall(r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/blob/main/notebooks/\d\d_", text)
     return set(found) | set(re.findall(r"raw\.githubusercontent\.com/([\w.-]+/[\w.-]+)/main/assets", text))
+
+
+def remote(root: Path = ROOT) -> str | None:
+    """The owner/name of the checkout's remote ``origin`` on GitHub; None without git, without a remote, or elsewhere."""
+    try:
+        asked = subprocess.run(["git", "-C", root, "remote", "get-url", "origin"], capture_output=True, text=True)
+    except FileNotFoundError:  # no git here
+        return None
+    match = re.search(r"\bgithub\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?$", asked.stdout.strip())
+    return match and match[1]
+
+
+def advice(root: Path = ROOT, here: str = "") -> str:
+    """What a copy called ``here`` should be told: nothing when its links lead to itself."""
+    said = repository(root / "pyproject.toml")
+    if not here or here.lower() == said.lower():
+        return ""
+    whose = "nobody's copy yet" if said == PLACEHOLDER else said
+    return f"badges, bootstrap cells and links name {whose}: run `make owner OWNER={here}` and commit what it changed"
 
 
 def sync(root: Path = ROOT, new: str | None = None) -> list[str]:
@@ -58,9 +80,23 @@ def sync(root: Path = ROOT, new: str | None = None) -> list[str]:
     return changed
 
 
-if __name__ == "__main__":
+def main(arguments: list[str]) -> int:
+    given = arguments[0] if arguments else ""
+    if given == "check":
+        said = advice(here=os.environ.get("GITHUB_REPOSITORY", ""))
+        print(f"::warning title=owner::{said}" if said else "owner: the links lead here")
+        return 0
     try:
-        files = sync(new=sys.argv[1] if len(sys.argv) > 1 else None)
+        new = given or remote()
+        if not new and repository() == PLACEHOLDER:
+            raise ValueError("git knows no remote on GitHub: say make owner OWNER=you/name")
+        files = sync(new=new)
     except ValueError as error:
-        sys.exit(f"owner: {error}")
+        print(f"owner: {error}", file=sys.stderr)
+        return 1
     print(f"owner: {repository()} now stands everywhere; {len(files)} files changed {' '.join(files)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

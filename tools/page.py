@@ -9,7 +9,7 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-from .bootstrap import BADGE_ID, ROOT, repository
+from .bootstrap import BADGE_ID
 
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
@@ -81,12 +81,6 @@ def without_widgets(nb) -> None:
             cell.outputs = [o for o in cell.outputs if WIDGET_MIME not in o.get("data", {})]
 
 
-def local_assets(source: str) -> str:
-    """Links to our own pictures on GitHub, as links to the files of this checkout, so that they can be put inside."""
-    link = rf"https://raw\.githubusercontent\.com/{re.escape(repository())}/[\w.-]+/(assets/[\w./-]+)"
-    return re.sub(link, lambda m: f"../{m[1]}" if (ROOT / m[1]).is_file() else m[0], source)
-
-
 def with_pictures(source: str, folder: Path) -> str:
     """Markdown whose pictures, files relative to ``folder``, stand inside it, in Markdown's or in HTML's form."""
 
@@ -115,7 +109,7 @@ def to_html(nb, folder: Path, title: str) -> str:
     nb.cells = [c for c in nb.cells if c.get("id") != BADGE_ID]  # its picture would be asked from a server
     for cell in nb.cells:
         if cell.cell_type == "markdown":
-            cell.source = with_pictures(local_assets(cell.source), folder)
+            cell.source = with_pictures(cell.source, folder)
     nb.metadata.title = title
     exporter = PageExporter()
     exporter.raw_template = TEMPLATE.replace("DARK", _dark_theme(exporter))

@@ -3,8 +3,9 @@ come with the course lie."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
+import re
+import subprocess
 import warnings
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -17,11 +18,24 @@ ASSET_FOLDERS = (_HERE.parent / "assets", _HERE / "assets")
 
 
 def on_colab() -> bool:
-    """True inside Google Colab."""
-    try:
-        return importlib.util.find_spec("google.colab") is not None
-    except ModuleNotFoundError:
-        return False
+    """True inside Google Colab, which sets this variable; the package google.colab can be installed anywhere."""
+    return "COLAB_RELEASE_TAG" in os.environ
+
+
+def origin(init: Path = _HERE / "__init__.py") -> tuple[str, list[str]]:
+    """This package's version, and the commit that it is from with its parents, 40 digits each; none where nothing knows it.
+
+    A zip from GitHub says it in ``__commit__``, a checkout's git in its log.
+    """
+    source = init.read_text(encoding="utf-8")
+    version, text = (re.search(rf'^{x} = "(.*?)"', source, re.MULTILINE)[1] for x in ("__version__", "__commit__"))
+    if text.startswith("$") and (init.parents[1] / ".git").exists():
+        try:
+            asked = ["git", "-C", init.parent, "log", "-1", "--format=%H %P"]
+            text = subprocess.run(asked, capture_output=True, text=True).stdout
+        except FileNotFoundError:  # no git on this machine
+            pass
+    return version, re.findall(r"\b[0-9a-f]{40}\b", text)
 
 
 def cache_folder(cache=None) -> Path:

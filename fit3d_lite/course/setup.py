@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..base import artifacts
-from ..base.machine import best_dtype, cache_folder, on_colab, quiet_sparse
+from ..base.machine import best_dtype, cache_folder, on_colab, origin, quiet_sparse
 from ..splatting import backend
 from ..viz.palette import COLORS
 from ..widgets.alt import describe_figures
@@ -91,6 +91,7 @@ def _show_setup(run: Run, source: str) -> None:
         "drawing": backend.describe(run.device),
         "profile": f"{run.profile} (from the {source}): {PROFILES[run.profile]}",
         "versions": " · ".join([f"Python {platform.python_version()}", *packages]),
+        "course": _origin(os.environ.get("FIT3D_NOTEBOOK", "")),
         "cache": str(run.cache),
         "seed": str(run.seed),
     }
@@ -106,6 +107,15 @@ def _show_setup(run: Run, source: str) -> None:
     box = "border:1px solid rgba(128,128,128,.5);border-radius:8px;padding:.6em 1em;display:inline-block;max-width:62em"
     title = '<div style="font-weight:700">fit3d_lite</div>'
     show(text, f'<div style="{box}">{title}<table style="border-collapse:collapse">{cells}</table></div>')
+
+
+def _origin(notebook: str) -> str:
+    """Version and commit of the package, and a word when the bootstrap cell of the notebook named another."""
+    version, commits = origin()
+    text = f"version {version}" + (f" · commit {commits[0][:10]}" if commits else "")
+    if notebook in ("", version, *commits):
+        return text
+    return f"{text} · LOOK: this notebook was made for {notebook[:10]}; if a cell fails, take both from one place and restart"
 
 
 def _version(package: str) -> str:

@@ -53,6 +53,17 @@ def test_threads_wait_asleep_unless_the_reader_said_otherwise_or_torch_was_loade
     assert ("torch was loaded first" in done.stdout) == said
 
 
+def test_the_card_says_version_and_commit_and_when_the_notebook_is_of_another(capsys, monkeypatch):
+    mine, other = "a" * 40, "b" * 40
+    monkeypatch.setattr(sys.modules["fit3d_lite.course.setup"], "origin", lambda: ("0.1.0", [mine]))
+    for notebook, differs in (("", False), ("0.1.0", False), (mine, False), (other, True), ("0.0.9", True)):
+        monkeypatch.setenv("FIT3D_NOTEBOOK", notebook)
+        setup("quick")
+        said = capsys.readouterr().out
+        assert "version 0.1.0 · commit aaaaaaaaaa" in said
+        assert (f"LOOK: this notebook was made for {notebook[:10]}" in said) == differs
+
+
 def test_setup_seeds_all_three_generators():
     drawn = []
     for _ in range(2):
@@ -97,10 +108,12 @@ def test_cache_lies_in_content_on_colab_unless_named(monkeypatch, tmp_path):
     monkeypatch.delenv("FIT3D_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache" / "fit3d_lite"
-    for name in ("google", "google.colab"):
+    for name in ("google", "google.colab"):  # installed is not enough
         stub = types.ModuleType(name)
         stub.__spec__, stub.__path__ = importlib.util.spec_from_loader(name, None), []
         monkeypatch.setitem(sys.modules, name, stub)
+    assert cache_folder() == tmp_path / ".cache" / "fit3d_lite"
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
     assert str(cache_folder()) == "/content/fit3d_cache"
     monkeypatch.setenv("FIT3D_CACHE", str(tmp_path / "mine"))
     assert cache_folder() == tmp_path / "mine"

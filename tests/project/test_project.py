@@ -14,8 +14,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from fit3d_lite.base.machine import asset
-from tools import owner
-from tools.bootstrap import ROOT, badge_source, bootstrap_source, repository
+from tools.bootstrap import ROOT, badge_source, bootstrap_source
 from tools.notebooks import all_notebooks, dress, lint
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -77,71 +76,6 @@ def test_a_missing_asset_says_where_it_was_looked_for():
         asset("nothing.bin")
 
 
-# --- the bootstrap cell
-
-
-def run_cell(source, cwd, path, tmp_path):
-    """Run a cell in a bare Python (no site-packages) as Colab would; the pip stub keeps its arguments."""
-    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(path), "PIP_LOG": str(tmp_path / "pip.json")}
-    return subprocess.run([sys.executable, "-S", "-c", source], cwd=cwd, env=env, capture_output=True, text=True)
-
-
-@pytest.fixture
-def colab(tmp_path):
-    """A folder for PYTHONPATH with stubs of google.colab and of pip, which "installs" an empty fit3d_lite."""
-    stub = tmp_path / "stub"
-    (stub / "google" / "colab").mkdir(parents=True)
-    (stub / "google" / "colab" / "__init__.py").touch()
-    (stub / "pip").mkdir()
-    (stub / "pip" / "__init__.py").touch()
-    (stub / "pip" / "__main__.py").write_text(
-        "import json, os, pathlib, sys\n"
-        "open(os.environ['PIP_LOG'], 'w').write(json.dumps(sys.argv[1:]))\n"
-        "sys.exit(1) if os.path.exists('offline') else None\n"
-        "new = pathlib.Path(__file__).parents[1] / 'fit3d_lite'\n"
-        "new.mkdir(); (new / '__init__.py').touch()\n"
-    )
-    return stub
-
-
-def test_on_colab_the_bootstrap_brings_the_package_once(colab, tmp_path):
-    cell = bootstrap_source() + "\nimport fit3d_lite; print(fit3d_lite.__file__)"
-    content = tmp_path / "content"
-    content.mkdir()
-    first = run_cell(cell, content, colab, tmp_path)
-    assert first.returncode == 0, first.stderr
-    assert first.stdout.strip() == str(colab / "fit3d_lite" / "__init__.py")
-    arguments = json.loads((tmp_path / "pip.json").read_text())
-    assert arguments == ["install", "-q", "--no-deps", "plyfile", f"git+https://github.com/{repository()}"]
-    (tmp_path / "pip.json").unlink()
-    assert run_cell(cell, content, colab, tmp_path).returncode == 0
-    assert not (tmp_path / "pip.json").exists()  # the second time it is there already
-
-
-def test_a_failing_install_stops_the_notebook(colab, tmp_path):
-    content = tmp_path / "content"
-    content.mkdir()
-    (content / "offline").touch()
-    ran = run_cell(bootstrap_source(), content, colab, tmp_path)
-    assert ran.returncode != 0 and "CalledProcessError" in ran.stderr
-
-
-def test_in_a_checkout_the_bootstrap_finds_the_package_from_a_deep_folder(colab, tmp_path):
-    checkout = tmp_path / "checkout"
-    (checkout / "fit3d_lite").mkdir(parents=True)
-    (checkout / "fit3d_lite" / "__init__.py").touch()
-    (checkout / "notebooks" / "mine").mkdir(parents=True)
-    cell = bootstrap_source() + "\nimport fit3d_lite; print(fit3d_lite.__file__)"
-    ran = run_cell(cell, checkout / "notebooks" / "mine", colab, tmp_path)
-    assert ran.stdout.strip() == str(checkout / "fit3d_lite" / "__init__.py"), ran.stderr
-    assert not (tmp_path / "pip.json").exists()
-
-
-def test_bootstrap_is_short():
-    lines = bootstrap_source().splitlines()
-    assert len(lines) <= 12 and max(map(len, lines)) <= 120
-
-
 # --- notebooks
 
 
@@ -190,6 +124,27 @@ def test_lint_names_what_breaks_the_rules(notebook, source, said):
     assert [said in line for line in lint(notebook)] == [True]
 
 
+def test_the_hero_stands_inside_and_another_picture_in_its_place_is_found(notebook):
+    nb = nbformat.read(notebook, as_version=4)
+    nb.cells[0].source = "# Title\n\n![a motorcycle](https://example.org/main/assets/hero_01.jpg)"
+    nbformat.write(nb, notebook)
+    dress(notebook)
+    text = notebook.read_text()
+    assert "![a motorcycle](data:image/jpeg;base64,/9j/" in text and "hero_01.jpg" not in text and not lint(notebook)
+    notebook.write_text(text.replace("base64,/9j/", "base64,/9j/AAAA"))
+    assert ["another picture than assets/hero_01.jpg" in line for line in lint(notebook)] == [True]
+    assert dress(notebook) and notebook.read_text() == text
+
+
+def test_pictures_inside_the_notebooks_stay_small_and_ask_no_server():
+    heroes = sorted((ROOT / "assets").glob("hero_??.jpg"))
+    assert max(p.stat().st_size for p in heroes) < 130_000 and sum(p.stat().st_size for p in heroes) < 800_000
+    for path in all_notebooks():
+        text = path.read_text("utf-8")
+        assert path.stat().st_size < 260_000 and not re.findall(r"!\[[^\]]*\]\((?!data:)", text), path.name
+        assert ("](data:image/jpeg;base64," in text) == ((ROOT / "assets" / f"hero_{path.name[:2]}.jpg").is_file())
+
+
 def test_lint_allows_what_only_looks_like_a_shell_line(notebook):
     dress(notebook)
     nb = nbformat.read(notebook, as_version=4)
@@ -204,35 +159,6 @@ def test_lint_sees_a_changed_bootstrap_and_a_double_id(notebook):
     raw["cells"][2]["source"] = ["# mine\n", *raw["cells"][2]["source"]]
     notebook.write_text(json.dumps(raw))
     assert any("0 cells equal the bootstrap" in line for line in lint(notebook))
-
-
-# --- the owner's name
-
-
-def test_owner_moves_every_link_of_ours_and_no_other(notebook):
-    root, old = notebook.parents[1], repository()
-    shutil.copy(ROOT / "pyproject.toml", root)
-    other = "https://colab.research.google.com/github/someone/else/blob/main/demo.ipynb https://github.com/a/b"
-    ours = f"https://github.com/{old}/issues https://raw.githubusercontent.com/{old}/main/assets/hero.jpg"
-    (root / "README.md").write_text(f"{ours}\n{other}\n")
-    nb = nbformat.read(notebook, as_version=4)
-    nb.cells[0].source = f"# Title\n![hero](https://raw.githubusercontent.com/{old}/main/assets/hero.jpg)"
-    nbformat.write(nb, notebook)
-    changed = owner.sync(root, "you/course")
-    assert set(changed) == {"pyproject.toml", "README.md", "notebooks/01_views.ipynb"}
-    assert repository(root / "pyproject.toml") == "you/course"
-    readme = (root / "README.md").read_text()
-    assert other in readme and old not in readme and "github.com/you/course/issues" in readme
-    assert not lint(notebook, "you/course") and old not in notebook.read_text()
-    assert owner.sync(root) == []  # pyproject.toml alone says it now, and all agree
-    with pytest.raises(ValueError, match="'you'; it must read owner/name"):
-        owner.sync(root, "you")
-
-
-def test_every_link_of_ours_in_this_checkout_agrees_with_pyproject():
-    texts = [ROOT / "README.md", *(p for d in ("assets", "bench", "docs") for p in (ROOT / d).glob("*.md")), *all_notebooks()]
-    for path in texts:
-        assert owner.links(path.read_text(encoding="utf-8")) <= {repository()}, f"{path.name}: run make owner"
 
 
 # --- make
