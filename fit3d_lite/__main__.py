@@ -1,4 +1,4 @@
-"""One command line: ``python -m fit3d_lite finetune …`` or ``build-gsplat …``; each tells its options with ``--help``."""
+"""One command line: ``python -m fit3d_lite finetune …``, ``figure …`` and so on; each tells its options with ``--help``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 
 COMMANDS = {
     "finetune": ("finetuning.command", "fine-tune a ViT on rooms or captures, on one or several processes"),
+    "figure": ("viz.paper", "own photos and their features as colors of one basis, original and 3D-aware, for print"),
     "build-gsplat": ("splatting.gpu.gsplat_build", "compile gsplat's CUDA extension and wait for it"),
 }
 

@@ -39,6 +39,7 @@ def _own_cache(request, tmp_path, monkeypatch):
     if request.node.get_closest_marker("shared") and (SHARED / "data" / "office").is_dir():
         monkeypatch.setenv("FIT3D_OFFICE", str(SHARED / "data" / "office"))
     monkeypatch.setattr("fit3d_lite.course.settings.chosen.profile", "quick")  # setup("full") stays otherwise
+    monkeypatch.setattr("fit3d_lite.course.settings.chosen.artifacts", None)
 
 
 @pytest.fixture(autouse=True)

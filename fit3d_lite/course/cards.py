@@ -4,12 +4,15 @@ A number out of range says LOOK, and why it may be. The JSON part is as in check
 """
 
 import html
+import re
 from dataclasses import asdict, dataclass
 
+from ..base import artifacts
 from ..widgets.notebook import AMBER, in_notebook, number, show, strip
 from .settings import chosen
 
 CARD_MIME = "application/vnd.fit3d.card+json"
+CARDS = "cards"  # the folder, beside the artifacts of a profile, in which every card's payload is kept
 
 
 @dataclass
@@ -118,7 +121,8 @@ class Card:
 
 
 def card(title: str, rows: list, profile: str | None = None) -> Card:
-    """Show a result card and return it.
+    """Show a result card and return it. After :func:`setup` its numbers are kept too, for tables.py; a card of the same
+    title takes the place of the last.
 
     Args:
         rows: :class:`Row` objects, or dicts with a Row's fields.
@@ -131,6 +135,9 @@ def card(title: str, rows: list, profile: str | None = None) -> Card:
     for row in made.rows:
         row.value, row.spread = _scalar(row.value), _scalar(row.spread)
     made.show()
+    if chosen.artifacts is not None:
+        slug = "-".join(re.findall(r"[a-z0-9]+", title.casefold())) or "card"
+        artifacts.save(chosen.artifacts / CARDS, slug[:80], made.payload())
     return made
 
 

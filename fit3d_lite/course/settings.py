@@ -1,11 +1,13 @@
 """What setup() chose and the rest of the course goes by."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass
 class Settings:
     profile: str = "quick"
+    artifacts: Path | None = None  # where result cards are kept; nowhere before setup()
 
     @property
     def strict(self) -> bool:

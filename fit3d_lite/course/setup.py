@@ -41,17 +41,22 @@ class Run:
             print(f"{name}: {quick} in the quick profile, {full} in the full one")
         return quick if self.profile == "quick" else full
 
+    @property
+    def artifacts(self) -> Path:
+        """The folder of this profile's artifacts."""
+        return self.cache / "artifacts" / self.profile
+
     def artifact(self, name: str, suffix: str = ".safetensors") -> Path:
         """Where the artifact ``name`` of this profile lies, whether it is there or not."""
-        return artifacts.path(self.cache / "artifacts" / self.profile, name, suffix)
+        return artifacts.path(self.artifacts, name, suffix)
 
     def save(self, name: str, content, settings: dict | None = None) -> Path:
         """Keep a stage's result with the settings that made it; see :func:`fit3d_lite.base.artifacts.save`."""
-        return artifacts.save(self.cache / "artifacts" / self.profile, name, content, settings)
+        return artifacts.save(self.artifacts, name, content, settings)
 
     def load(self, name: str, settings: dict | None = None, stale: str = "refuse"):
         """What :meth:`save` kept, or None when nothing is there; see :func:`fit3d_lite.base.artifacts.load`."""
-        return artifacts.load(self.cache / "artifacts" / self.profile, name, settings, stale)
+        return artifacts.load(self.artifacts, name, settings, stale)
 
 
 def setup(profile: str | None = None, seed: int = 0) -> Run:
@@ -78,7 +83,7 @@ def setup(profile: str | None = None, seed: int = 0) -> Run:
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     run = Run(device, best_dtype(device), profile, cache, seed)
-    chosen.profile = profile
+    chosen.profile, chosen.artifacts = profile, run.artifacts
     _show_setup(run, source)
     return run
 
