@@ -17,8 +17,9 @@ from ..base.download import DownloadError, fetch_many, offline
 from ..base.machine import asset, cache_folder
 from ..base.resume import no_way
 from ..scenes.scene import Scene
+from .frames import assemble
 from .reading import choose
-from .rgbd import photo_of, read_K, read_poses, read_scene
+from .rgbd import frames_of, photo_of, read_K, read_poses
 
 __all__ = ["find_office", "office"]
 
@@ -54,7 +55,8 @@ def office(frames=None, size=None, cache=None, *, every: int = 4) -> Scene:
     files = [(photo_of(folder, stem), folder / "depth" / f"{stem}.png") for stem in stems]
     poses, lines = read_poses(folder / "poses.txt"), [rows[stem] for stem in stems]
     K = read_K(folder / "K.txt")
-    return read_scene(folder, files, poses[lines], [i + 1 for i in lines], K, size, 1000.0, "office")
+    listed = frames_of(folder, files, poses[lines], [i + 1 for i in lines], K)
+    return assemble(listed, source=f"the office capture in {folder}", name="office", size=size)
 
 
 def find_office(frames=None, cache=None, *, every: int = 4) -> Path | None:

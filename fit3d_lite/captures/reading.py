@@ -1,4 +1,5 @@
-"""What every reader of a capture needs: which photos are meant, how large they become, and the pixels of a file."""
+"""What every reader of photos needs: which are meant, how large they become, and the pixels of a file. frames.py makes a
+Scene of them."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+
+PHOTOS = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def counting_order(name: str) -> list:
@@ -62,25 +65,39 @@ def check_file(path: Path) -> None:
         raise ValueError(f"{path} is a folder, a pipe or a device, where a file is expected.")
 
 
-def read_pixels(path: Path, what: str, mode: str | None = None) -> tuple[np.ndarray, str]:
-    """The pixels of a picture file, upright as its EXIF note says, and its Pillow mode, converted first where ``mode``
-    is given. Raises ValueError where the file cannot be read as ``what``."""
-    from PIL import Image, ImageOps  # late: those who read no file need not load it
+def size_of(path: Path, what: str = "a photo") -> tuple[int, int, int]:
+    """Width, height and EXIF orientation (1 = upright, 5 to 8 lie on their side) of a picture file as stored."""
+    from PIL import Image  # late: those who read no file need not load it
 
     check_file(path)
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            return np.array(upright.convert(mode) if mode else upright), image.mode
+            exif = image.getexif().get(0x0112, 1)
+            return *image.size, exif if exif in range(1, 9) else 1
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read as {what}: {error}") from None
 
 
+def read_pixels(path: Path, what: str, mode: str | None = None, upright: bool = True) -> tuple[np.ndarray, str]:
+    """The pixels of a picture file, upright as its EXIF note says or as stored, and its Pillow mode, converted first
+    where ``mode`` is given. Raises ValueError where the file cannot be read as ``what``."""
+    from PIL import Image, ImageOps
+
+    check_file(path)
+    try:
+        with Image.open(path) as image:
+            picture = ImageOps.exif_transpose(image) if upright else image
+            pixels, kept = np.array(picture.convert(mode) if mode else picture), image.mode
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} cannot be read as {what}: {error}") from None
+    if mode == "RGB" and kept[0] in "IF":  # Pillow would clip these, not scale them
+        raise ValueError(f"{path} has more than 8 bits a color (mode {kept}); save it with 8 bits first.")
+    return pixels, kept
+
+
 def read_photo(path: Path) -> Tensor:  # [3, H, W] in 0..1
     """A picture file as RGB. Raises ValueError for what cannot be read as one, and for more than 8 bits a color."""
-    pixels, mode = read_pixels(path, "a photo", "RGB")
-    if mode[0] in "IF":  # Pillow would clip these, not scale them
-        raise ValueError(f"{path} has more than 8 bits a color (mode {mode}); save it with 8 bits first.")
+    pixels = read_pixels(path, "a photo", "RGB")[0]
     return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
 
 

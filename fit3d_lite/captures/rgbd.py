@@ -13,20 +13,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
-from tqdm import tqdm
 
-from ..scenes.camera import Camera
-from ..scenes.poses import explain_rigid
-from ..scenes.scene import Scene, resize_maps, resize_photos
+from ..scenes.lens import Lens
+from ..scenes.scene import Scene
+from .frames import Frame, assemble, inverse_pose
 from .judging import judge_geometry, name_lost_frames
-from .reading import check_file, choose, counting_order, read_depth, read_photo, target_size
+from .reading import PHOTOS, check_file, choose, counting_order, size_of
 
 __all__ = ["rgbd"]
-
-PHOTOS = (".png", ".jpg", ".jpeg", ".webp")
-
 
 def rgbd(folder, frames=None, size=None, depth_scale: float = 1000.0, name: str | None = None) -> Scene:
     """A capture in the layout above as a Scene.
@@ -60,7 +54,9 @@ def rgbd(folder, frames=None, size=None, depth_scale: float = 1000.0, name: str 
     name_lost_frames(folder, maps, poses, K, depth_scale, positions)
     files = [(photo_of(folder, stems[i]), maps[i]) for i in positions]
     lines = [i + 1 for i in positions]
-    return read_scene(folder, files, poses[positions], lines, K, size, depth_scale, name or folder.resolve().name)
+    listed = frames_of(folder, files, poses[positions], lines, K)
+    source, name = f"{folder}, poses.txt read as camera-to-world and inverted for the cameras", name or folder.resolve().name
+    return assemble(listed, source=source, name=name, size=size, depth_scale=depth_scale)
 
 
 def read_layout(folder: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -141,62 +137,38 @@ def _endings(path: Path, end: str) -> tuple[Path, Path]:
     return path.with_name(path.name + end), path.with_name(path.name + end.upper())
 
 
-def read_scene(
+def frames_of(
     folder: Path,
     files: list[tuple[Path, Path]],  # V of (photo, depth map)
     poses: np.ndarray,  # [V, 4, 4] camera-to-world
     lines: list[int],  # V, of poses.txt, for messages
     K: np.ndarray,  # [3, 3]
-    size,
-    depth_scale: float,
-    name: str,
-) -> Scene:
-    """The Scene of these frames. Poses are checked first, as that is quick and reading photos is not."""
-    motions = [_inverse(pose, f"{folder / 'poses.txt'}, matrix {line}") for pose, line in zip(poses, lines)]
-    shape = target = None
-    images, depths = [], []
-    for photo, depth in tqdm(files, desc=name, unit="frame", delay=1.0):
-        image, metres = read_photo(photo), read_depth(depth) / depth_scale
-        shape = shape or image.shape[1:]
-        if image.shape[1:] != shape:
-            raise ValueError(f"{photo} is {_size(image)} (H×W) but the first photo is {_size(torch.empty(shape))}.")
-        if metres.shape != shape:
-            raise ValueError(
-                f"{depth} is {_size(metres)} (H×W) but its photo is {_size(image)}: bring both to one size."
-            )
-        target = target or target_size(size, *shape)
-        if target != tuple(shape):
-            image, metres = resize_photos(image[None], *target)[0], resize_maps(metres[None], *target)[0]
-        images.append(image)
-        depths.append(metres)
-    height, width = shape
-    K = torch.from_numpy(K).float()
+) -> list[Frame]:
+    """The frames of these files. Poses are checked first, as that is quick and reading photos is not."""
+    motions = [inverse_pose(pose, f"{folder / 'poses.txt'}, matrix {line}") for pose, line in zip(poses, lines)]
+    (height, width), first = _shape(files[0][0]), files[0][0]
+    for photo, depth in files:
+        if _shape(photo) != (height, width):
+            raise ValueError(f"{photo} is {_said(photo)} (H×W) but the first photo is {_said(first)}.")
+        if _shape(depth, "a depth map") != (height, width):
+            raise ValueError(f"{depth} is {_said(depth)} (H×W) but its photo is {_said(photo)}: bring both to one size.")
     x, y = K[:2, 2].tolist()
     if not (1 <= x <= width - 1 and 1 <= y <= height - 1):
         raise ValueError(
             f"{folder / 'K.txt'} puts the principal point at ({x:.4g}, {y:.4g}), which is not inside photos of "
             f"{width}×{height} pixels (W×H): K must be in pixels of these photos, not of a larger size or in 0..1."
         )
-    cameras = [Camera(K, motion, width, height).scaled(target[1], target[0]) for motion in motions]
-    try:
-        return Scene(torch.stack(images), cameras, torch.stack(depths), name=name)
-    except ValueError as error:
-        raise ValueError(f"{folder}, poses.txt read as camera-to-world and inverted for the cameras: {error}") from None
+    lens = Lens(K, width, height)
+    return [
+        Frame(photo.stem, photo, lens, motion, depth, where=str(folder / "K.txt"))
+        for (photo, depth), motion in zip(files, motions)
+    ]
 
 
-def _inverse(pose: np.ndarray, where: str) -> Tensor:  # camera-to-world [4, 4] -> world-to-camera [4, 4]
-    pose = torch.from_numpy(pose)
-    if not torch.isfinite(pose).all():
-        raise ValueError(f"{where} has NaN or infinite numbers, which often marks a lost camera: leave that frame out.")
-    problem = explain_rigid(pose)
-    if problem:
-        raise ValueError(f"{where}: {problem.replace('world_to_camera', 'camera-to-world')}")
-    U, _, Vt = torch.linalg.svd(pose[:3, :3])
-    rotation = U @ Vt  # the nearest rotation; explain_rigid has refused mirrors and larger errors
-    inverse = torch.eye(4, dtype=pose.dtype)
-    inverse[:3, :3], inverse[:3, 3] = rotation.T, -(rotation.T @ pose[:3, 3])
-    return inverse.float()
+def _shape(path: Path, what: str = "a photo") -> tuple[int, int]:  # rows, columns, upright
+    width, height, exif = size_of(path, what)
+    return (width, height) if exif > 4 else (height, width)
 
 
-def _size(image: Tensor) -> str:
-    return f"{image.shape[-2]}×{image.shape[-1]}"
+def _said(path: Path) -> str:
+    return "{}×{}".format(*_shape(path))

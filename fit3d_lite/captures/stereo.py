@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..scenes.camera import Camera
 from ..scenes.scene import Scene
-from .rgbd import target_size
+from .reading import target_size
 
 FOCAL, CENTER = 994.978, (311.193, 254.877)  # pixels, of the left photo
 OFFSET = 31.086  # pixels: the right photo's principal point lies further right by this much

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import copy
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .camera import Camera
+from .points import Report, ScenePoints
 from .poses import explain_pose
 
 IGNORE = 255  # the label of a pixel that belongs to no class
@@ -29,14 +30,16 @@ class View:
     camera: Camera
     depth: Tensor | None  # [H, W] metres, 0 = unknown
     label: Tensor | None  # [H, W] int64
+    mask: Tensor | None = None  # [H, W] bool
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
     """V photos of one place with their cameras; depths and labels where they are known.
 
-    Checked when made: see :meth:`check` for what is refused. ``scene[3]`` is a View, ``scene[::4]`` and
-    ``scene[[0, 5]]`` are Scenes, ``for view in scene`` works.
+    ``masks`` mark the pixels that count, as anonymised ones do not. ``points`` are those of structure from motion;
+    ``report`` says what a reader found. Checked when made: see :meth:`check` for what is refused. ``scene[3]`` is a
+    View, ``scene[::4]`` and ``scene[[0, 5]]`` are Scenes, ``for view in scene`` works.
     """
 
     images: Tensor  # [V, 3, H, W] in 0..1
@@ -45,6 +48,9 @@ class Scene:
     labels: Tensor | None = None  # [V, H, W] int64, IGNORE = 255
     classes: tuple[str, ...] = ()
     name: str = "scene"
+    masks: Tensor | None = None  # [V, H, W] bool, False = left out of every loss; None where all count
+    points: ScenePoints | None = None
+    report: Report | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cameras", tuple(self.cameras))
@@ -82,7 +88,7 @@ class Scene:
             raise ValueError(f"The scene is empty: images {list(images.shape)}, {len(self.cameras)} cameras.")
         if len(self.cameras) != count:
             raise ValueError(f"{count} images but {len(self.cameras)} cameras: each photo needs its own.")
-        for what, maps in (("depths", depths), ("labels", labels)):
+        for what, maps in (("depths", depths), ("labels", labels), ("masks", self.masks)):
             if maps is not None and tuple(maps.shape) != (count, height, width):
                 raise ValueError(
                     f"Scene.{what} is {list(maps.shape)} but the images are {count} of {height}×{width} (H×W): "
@@ -105,6 +111,11 @@ class Scene:
         return scene
 
     @property
+    def metric(self) -> bool:
+        """False where the unit of length is unknown, as after structure from motion without a known distance."""
+        return self.report is None or self.report.units == "metres"
+
+    @property
     def height(self) -> int:
         return self.images.shape[2]
 
@@ -125,18 +136,25 @@ class Scene:
             return self._select(index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"View {index} of a scene with {len(self)} views.")
-        depth, label = (None if m is None else m[index] for m in (self.depths, self.labels))
-        return View(self.images[index], self.cameras[index], depth, label)
+        depth, label, mask = (None if m is None else m[index] for m in (self.depths, self.labels, self.masks))
+        return View(self.images[index], self.cameras[index], depth, label, mask)
 
     def _select(self, index) -> Scene:
         chosen = range(len(self))[index] if isinstance(index, slice) else [int(i) for i in index]
         chosen = list(chosen)
+        chosen = [range(len(self))[i] for i in chosen]  # negative ones count back
         return self._with(
+            **self._maps(lambda maps: maps[chosen]),
             images=self.images[chosen],
             cameras=tuple(self.cameras[i] for i in chosen),
-            depths=None if self.depths is None else self.depths[chosen],
-            labels=None if self.labels is None else self.labels[chosen],
+            points=self.points and self.points.of_views(chosen, len(self)),
+            report=self.report and replace(self.report, used=tuple(self.report.used[i] for i in chosen)),
         )
+
+    def _maps(self, change) -> dict:
+        """Depths, labels and masks, where they are known, after ``change``."""
+        maps = {name: getattr(self, name) for name in ("depths", "labels", "masks")}
+        return {name: change(values) for name, values in maps.items() if values is not None}
 
     def split(self, every: int = 4, offset: int = 2) -> tuple[Scene, Scene]:
         """(training views, held-out views): one view in ``every`` is held out, starting at ``offset``."""
@@ -148,26 +166,23 @@ class Scene:
     def resized(self, width: int, height: int) -> Scene:
         """The same scene with photos of another size."""
         return self._with(
+            **self._maps(lambda maps: resize_maps(maps, height, width)),
             images=resize_photos(self.images, height, width),
             cameras=tuple(camera.scaled(width, height) for camera in self.cameras),
-            depths=None if self.depths is None else resize_maps(self.depths, height, width),
-            labels=None if self.labels is None else resize_maps(self.labels, height, width),
         )
 
     def cropped(self, left: int, top: int, width: int, height: int) -> Scene:
         """The same window cut out of every view."""
         cameras = tuple(c.cropped(left, top, width, height) for c in self.cameras)
         window = (..., slice(top, top + height), slice(left, left + width))
-        depths, labels = (None if m is None else m[window] for m in (self.depths, self.labels))
-        return self._with(images=self.images[window], cameras=cameras, depths=depths, labels=labels)
+        return self._with(**self._maps(lambda maps: maps[window]), images=self.images[window], cameras=cameras)
 
     def to(self, device) -> Scene:
-        """Images, depths and labels on ``device``; cameras stay where they are."""
-        maps = {name: getattr(self, name) for name in ("images", "depths", "labels")}
-        return self._with(**{name: values if values is None else values.to(device) for name, values in maps.items()})
+        """Images, depths, labels and masks on ``device``; cameras and points stay where they are."""
+        return self._with(**self._maps(lambda maps: maps.to(device)), images=self.images.to(device))
 
     def __repr__(self) -> str:
-        known = [n for n in ("depths", "labels") if getattr(self, n) is not None]
+        known = [n for n in ("depths", "labels", "masks", "points") if getattr(self, n) is not None]
         extra = f", with {' and '.join(known)}" if known else ""
         return f"Scene({self.name!r}: {len(self)} views of {self.height}×{self.width}{extra})"
 

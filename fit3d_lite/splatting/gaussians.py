@@ -101,15 +101,23 @@ class Gaussians:
     @classmethod
     def from_points(
         cls,
-        points: Tensor,  # [N, 3] metres
+        points: Tensor | Scene,  # [N, 3] metres, or a scene with sparse points
         colors: Tensor | None = None,  # [N, 3] in 0..1; grey when left out
         opacity: float = 0.1,  # as 3DGS starts
+        min_track: int = 3,
+        max_error: float = 2.0,  # pixels
     ) -> Gaussians:
         """Round Gaussians, each as wide as the mean distance to its three nearest neighbours (3DGS's start from
         COLMAP points).
 
-        Raises ValueError for fewer than two points, NaN, or colors outside 0..1.
+        Of a scene's sparse points those that :meth:`ScenePoints.sound` keeps. Raises ValueError for fewer than two
+        points, NaN, colors outside 0..1, or a scene without points.
         """
+        if isinstance(points, Scene):
+            if points.points is None:
+                raise ValueError(f"{points!r} has no sparse points: use Gaussians.from_depth, or give points [N, 3].")
+            sound = points.points.sound(min_track, max_error)
+            points, colors = (values.to(points.images.device) for values in (sound.xyz, sound.color))
         points = torch.as_tensor(points).float()
         if points.ndim != 2 or points.shape[1] != 3 or len(points) < 2:
             raise ValueError(f"points must be [N, 3] with N ≥ 2, got {list(points.shape)}.")

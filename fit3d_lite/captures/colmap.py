@@ -1,0 +1,159 @@
+"""COLMAP models: cameras, poses and sparse points of structure from motion, read through pycolmap.
+
+    FOLDER/images/…                     the photos; or images_2, images_4, images_8 with K scaled to them
+    FOLDER/sparse/0/cameras.bin …       the model, binary or text; also in sparse/ or in FOLDER itself
+
+Every camera model is read: pycolmap says where a ray falls in the photo, and the photo is undistorted by that.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..scenes.lens import Lens
+from ..scenes.points import ScenePoints
+from ..scenes.scene import Scene
+from .frames import Frame, assemble
+from .reading import PHOTOS, counting_order
+
+PARTS = ("cameras", "images", "points3D")
+FOLDERS = ("images", "images_2", "images_4", "images_8")
+
+
+def colmap(folder, frames=None, size=None, name: str | None = None, on_missing: str = "skip", *, images=None) -> Scene:
+    """A COLMAP model with its photos as a Scene.
+
+    Args:
+        folder: holds ``sparse/0``, ``sparse`` or the model itself, and the photos in ``images`` or ``images_2`` to ``_8``.
+            Of several models the one with most photos is taken.
+        frames, size: as for ``captures.rgbd``; photos in the order of their names.
+        on_missing: "skip" leaves photos out that the model names and that are not there, "raise" refuses them.
+        images: the folder of the photos where it is another one.
+
+    Returns a Scene without depths, with ``.points`` (their ``seen_by`` counts its views) and ``.report``, which names the
+    photos that did not register. Its unit of length is unknown.
+
+    Raises:
+        FileNotFoundError: no model, a part of one, no photos. ModuleNotFoundError: pycolmap is not installed.
+        ValueError: a damaged model, none of its photos there, or a photo of another shape than its camera.
+    """
+    folder = Path(folder).expanduser()
+    models = find_models(folder)
+    read = {path: read_model(path) for path in models}
+    path = max(models, key=lambda path: read[path].num_reg_images())
+    notes = () if len(models) == 1 else (f"the largest of {len(models)} models, {path.name}",)
+    photos = Path(images).expanduser() if images else _photo_folder(folder)
+    return scene_of(read[path], path, photos, frames, size, name or folder.resolve().name, on_missing, notes)
+
+
+def scene_of(model, path: Path, photos: Path, frames, size, name: str, on_missing: str, notes=()) -> Scene:
+    """The Scene of a pycolmap.Reconstruction. Arguments as :func:`colmap` has them."""
+    lenses = {i: lens_of(camera) for i, camera in model.cameras.items()}
+    seen = {i: model.images[i] for i in model.reg_image_ids()}
+    order = sorted(seen, key=lambda i: counting_order(seen[i].name))
+    listed = []
+    for i in order:
+        pose = np.eye(4)
+        pose[:3] = seen[i].cam_from_world().matrix()
+        where = f"{path}, image {seen[i].name}"
+        listed.append(Frame(seen[i].name, photos / seen[i].name, lenses[seen[i].camera_id], pose, where=where))
+    there = {p.relative_to(photos).as_posix() for p in photos.rglob("*") if p.suffix.lower() in PHOTOS and p.name[0] != "."}
+    alone = sorted(there - {frame.name for frame in listed}, key=counting_order)
+    kinds = " and ".join(sorted({camera.model.name for camera in model.cameras.values()}))
+    return assemble(
+        listed,
+        source=f"COLMAP model {path} ({kinds})",
+        name=name,
+        frames=frames,
+        size=size,
+        on_missing=on_missing,
+        units="unknown",
+        stored=True,  # COLMAP does not look at EXIF orientation
+        points=points_of(model, order),
+        unregistered={name: "not in the model: it matched too few others, or was added later" for name in alone},
+        notes=notes,
+    )
+
+
+def find_models(folder: Path) -> list[Path]:
+    """The folders in which a model lies: FOLDER/sparse/*, FOLDER/sparse, FOLDER. FileNotFoundError for none."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {folder}.")
+    sparse = folder / "sparse"
+    inside = sorted((p for p in sparse.iterdir() if p.is_dir()), key=lambda p: p.name) if sparse.is_dir() else []
+    begun = [p for p in (*inside, sparse, folder) if any((p / f"cameras{end}").is_file() for end in (".bin", ".txt"))]
+    for path in begun:
+        end = ".bin" if (path / "cameras.bin").is_file() else ".txt"
+        missing = [part + end for part in PARTS if not (path / (part + end)).is_file()]
+        if missing:
+            raise FileNotFoundError(f"{path} has no {missing[0]}: a COLMAP model is cameras, images and points3D.")
+    if not begun:
+        raise FileNotFoundError(
+            f"{folder} has no COLMAP model: cameras.bin or cameras.txt lies neither in sparse/0, nor in sparse, nor there."
+        )
+    inside = [path for path in begun if path.parent == sparse]
+    return inside or begun[:1]
+
+
+def read_model(path: Path):
+    """The pycolmap.Reconstruction in a folder. ValueError where it is damaged or empty."""
+    pycolmap = need_pycolmap()
+    try:
+        model = pycolmap.Reconstruction(path)
+    except (ValueError, RuntimeError, IndexError, KeyError) as error:
+        why = str(error).strip().splitlines()[-1]
+        raise ValueError(f"{path} is no whole COLMAP model ({why}): export it again.") from None
+    if not model.num_reg_images():
+        raise ValueError(f"{path} has {model.num_cameras()} cameras but no photo with a pose.")
+    return model
+
+
+def need_pycolmap():
+    try:
+        import pycolmap
+    except ImportError:
+        raise ModuleNotFoundError(
+            "COLMAP models are read and made by pycolmap, which is not installed: pip install pycolmap (38 MB; it asks "
+            "for numpy only and needs no GPU)."
+        ) from None
+    return pycolmap
+
+
+def lens_of(camera) -> Lens:
+    """A pycolmap.Camera as a Lens."""
+    K = np.array(camera.calibration_matrix())
+    if camera.is_undistorted():
+        return Lens(K, camera.width, camera.height)
+
+    def bend(rays: np.ndarray) -> np.ndarray:
+        return camera.img_from_cam(np.concatenate([rays, np.ones_like(rays[:, :1])], 1))
+
+    return Lens(K, camera.width, camera.height, tuple(camera.params), bend=bend)
+
+
+def points_of(model, order: list[int]) -> ScenePoints | None:
+    """The sparse points; ``seen_by`` counts the photos in this order of image ids."""
+    points = list(model.points3D.values())
+    if not points:
+        return None
+    view = {image: i for i, image in enumerate(order)}
+    tracks = [[e.image_id for e in point.track.elements] for point in points]
+    pairs = [(n, view[image]) for n, track in enumerate(tracks) for image in dict.fromkeys(track) if image in view]
+    known = all(point.has_error() for point in points)
+    return ScenePoints(
+        torch.from_numpy(np.array([point.xyz for point in points])).float(),
+        torch.from_numpy(np.array([point.color for point in points])).float() / 255,
+        torch.tensor([len(track) for track in tracks]),
+        torch.tensor([point.error for point in points]).float() if known else None,
+        torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2),
+    )
+
+
+def _photo_folder(folder: Path) -> Path:
+    found = next((folder / name for name in FOLDERS if (folder / name).is_dir()), None)
+    if found is None:
+        raise FileNotFoundError(f"{folder} has no photos: {', '.join(FOLDERS)} are not there; name the folder by images=.")
+    return found
