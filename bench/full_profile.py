@@ -66,8 +66,9 @@ def settings(number: int) -> SimpleNamespace:
     """The names that a lesson's settings cell makes in the full profile."""
     cells = nbformat.read(LESSONS[number], 4).cells
     cell = next(c.source for c in cells if c.cell_type == "code" and "#@param" in c.source)
-    run = SimpleNamespace(pick=lambda quick, full, name="": full, profile="full", cache=Path("."), seed=0)
-    names = {"run": run}
+    run = SimpleNamespace(pick=lambda quick, full, name="", middle=None: full, profile="full", cache=Path("."), seed=0)
+    nyu = SimpleNamespace(nyu=lambda **_: "there")
+    names = {"run": run, "f3d": SimpleNamespace(captures=nyu, DownloadError=OSError)}
     kept = [line for line in cell.splitlines() if not line.startswith(("import ", "from "))]
     exec("\n".join(kept), names)
     return SimpleNamespace(**names)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..base.download import fetch
+from ..base.download import DownloadError, fetch
 from ..base.machine import asset, cache_folder
 from ..scenes.camera import Camera
 from ..scenes.scene import IGNORE
@@ -40,7 +40,7 @@ def nyu(path=None, split: str = "train", classes: int = 13, size=None, crop=BORD
 
     Args:
         path: the .mat file, or the folder that holds it. None takes it from the cache folder, and downloads it there
-            first if need be: 2,972,037,809 bytes, resumed after a stop, checked by SHA-256.
+            first if need be: 2,972,037,809 bytes from one of two addresses, resumed after a stop, checked by SHA-256.
         split: "train" (795 photos), "test" (654), the official split, or "all".
         classes: 13 (the paper's segmentation probe) or 40; raw label 0, "unlabelled", becomes 255.
         size: (height, width), or an int for the shorter side; None keeps it. Photos are averaged, depths and labels take
@@ -182,8 +182,13 @@ def _text(stored, number: int) -> str:
 
 def _find(path, cache) -> Path:
     if path is None:
-        file = facts()["file"]
-        return fetch(file["url"], cache_folder(cache) / FILE, sha256=file["sha256"], size=file["size"])
+        file, failures = facts()["file"], []
+        for url in file["urls"]:
+            try:
+                return fetch(url, cache_folder(cache) / FILE, sha256=file["sha256"], size=file["size"])
+            except DownloadError as error:
+                failures.append(str(error))
+        raise DownloadError(f"NYUv2 came from none of {len(failures)} addresses. {' '.join(dict.fromkeys(failures))}")
     path = Path(path).expanduser()
     path = path / FILE if path.is_dir() else path
     if not path.is_file():

@@ -23,7 +23,8 @@ class Row:
         name: what was measured: "mIoU, original and 3D-aware".
         value: the number (or a text, which is shown and not judged).
         spread: its standard deviation over seeds, where measured.
-        quick, full: ``(low, high)`` expected in that profile; None where no range is known.
+        quick, middle, full: ``(low, high)`` expected in that profile; None where no range is known. Without one of its own,
+            the middle profile's is estimated: the quick one widened by its width on both sides, its sign kept.
         paper: the paper's number, as text: "32.76 (ScanNet++, DINOv2-S)".
         why: what it may mean when the value is out of range.
     """
@@ -33,13 +34,26 @@ class Row:
     spread: float | None = None
     unit: str = ""
     quick: tuple[float, float] | None = None
+    middle: tuple[float, float] | None = None
     full: tuple[float, float] | None = None
     paper: str | None = None
     why: str = ""
 
+    def expected(self, profile: str) -> tuple[float, float] | None:
+        """The range for that profile, measured or (:attr:`estimated`) not."""
+        if not (profile == "middle" and self.estimated):
+            return getattr(self, profile)
+        low, high = self.quick
+        wide = low - (high - low), high + (high - low)
+        return (max(wide[0], 0) if low > 0 else wide[0]), (min(wide[1], 0) if high < 0 else wide[1])
+
+    @property
+    def estimated(self) -> bool:
+        return self.middle is None and self.quick is not None
+
     def verdict(self, profile: str) -> str:
         """"ok", "LOOK", or "" when there is nothing to compare with. NaN is out of every range."""
-        expected = getattr(self, profile)
+        expected = self.expected(profile)
         if expected is None or isinstance(self.value, str):
             return ""
         return "ok" if expected[0] <= float(self.value) <= expected[1] else "LOOK"
@@ -55,9 +69,10 @@ class Card:
 
     def _cells(self, row: Row) -> list[str]:
         value = number(row.value) + (f" ± {number(row.spread)}" if row.spread is not None else "")
-        expected = getattr(row, self.profile)
+        expected = row.expected(self.profile)
         unknown = "not measured yet" if self.profile == "full" and row.quick else ""
         span = f"{number(expected[0])} to {number(expected[1])}" if expected else unknown
+        span += " (estimated)" if expected and self.profile == "middle" and row.estimated else ""
         mark = {"ok": "✓ in range", "LOOK": "⚠ LOOK", "": ""}[row.verdict(self.profile)]
         return [row.name, f"{value} {row.unit}".rstrip(), span, row.paper or "", mark]
 
@@ -102,7 +117,9 @@ class Card:
 
     def payload(self) -> dict:
         """What the gallery collects: title, profile and rows with their verdicts, ready for JSON."""
-        rows = [{**asdict(r), "verdict": r.verdict(self.profile), "cells": self._cells(r)} for r in self.rows]
+        mine = self.profile
+        judged = [{"verdict": r.verdict(mine), "expected": r.expected(mine), "cells": self._cells(r)} for r in self.rows]
+        rows = [asdict(r) | judgement for r, judgement in zip(self.rows, judged, strict=True)]
         return {"title": self.title, "profile": self.profile, "rows": rows}
 
     def show(self) -> None:
@@ -126,11 +143,11 @@ def card(title: str, rows: list, profile: str | None = None) -> Card:
 
     Args:
         rows: :class:`Row` objects, or dicts with a Row's fields.
-        profile: "quick" or "full", whose range is compared; by default the one :func:`setup` chose.
+        profile: "quick", "middle" or "full", whose range is compared; by default the one :func:`setup` chose.
     """
     profile = profile or chosen.profile
-    if profile not in ("quick", "full"):
-        raise ValueError(f"profile is {profile!r}; it must be 'quick' or 'full'")
+    if profile not in ("quick", "middle", "full"):
+        raise ValueError(f"profile is {profile!r}; it must be 'quick', 'middle' or 'full'")
     made = Card(title, [r if isinstance(r, Row) else Row(**_plain(r)) for r in rows], profile)
     for row in made.rows:
         row.value, row.spread = _scalar(row.value), _scalar(row.spread)

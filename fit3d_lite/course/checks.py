@@ -17,8 +17,8 @@ CHECK_MIME = "application/vnd.fit3d.check+json"
 
 
 def check(ok, what: str, hint: str) -> None:
-    """A visible check: a green line when ``ok``, else a red line and an AssertionError that says ``hint``; in the full
-    profile the red line alone.
+    """A visible check: a green line when ``ok``, else a red line and an AssertionError that says ``hint``; in the middle
+    and the full profile the red line alone.
 
     Args:
         ok: one yes or no; a tensor of one element is fine.
@@ -40,7 +40,7 @@ def check(ok, what: str, hint: str) -> None:
 
 def _settle(passed: bool, what: str, hint: str) -> None:
     """Show a check; a failed one stops the notebook where its expectation was measured (see settings.py)."""
-    _show_check(passed, what, hint if chosen.strict else f"{hint} (or it is otherwise at full size, which is not measured yet)")
+    _show_check(passed, what, hint if chosen.strict else f"{hint} (or it is so in this profile, which is not measured yet)")
     if not passed and chosen.strict:
         raise AssertionError(hint)
 

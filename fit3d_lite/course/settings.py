@@ -11,8 +11,8 @@ class Settings:
 
     @property
     def strict(self) -> bool:
-        """Whether a check that fails stops the notebook. What the lessons expect was measured in the quick profile; at full
-        size a line in red is worth more than a notebook that stops after half an hour."""
+        """Whether a check that fails stops the notebook. What the lessons expect was measured in the quick profile; on a
+        GPU a line in red is worth more than a notebook that stops after half an hour."""
         return self.profile == "quick"
 
 

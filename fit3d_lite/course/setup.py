@@ -20,9 +20,11 @@ from ..widgets.notebook import in_notebook, show
 from .settings import chosen
 
 PROFILES = {
-    "quick": "procedural rooms, the embedded ViT, few steps: seconds on a CPU. All of it: setup('full') or FIT3D_PROFILE=full",
-    "full": "DINOv2 at full size, all steps: minutes on a T4. A fast look: setup('quick') or FIT3D_PROFILE=quick",
+    "quick": "procedural rooms, the embedded ViT, few steps: seconds on a CPU",
+    "middle": "DINOv2-S in rooms and on the motorcycle: minutes on a T4, estimated until measured",
+    "full": "DINOv2 at full size, NYUv2 (3 GB) and the office, all steps: hours on a T4, estimated until measured",
 }
+DRIVE = "/content/drive"
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,27 @@ class Run:
     cache: Path
     seed: int
 
-    def pick(self, quick, full, name: str = ""):
-        """The value for this profile; with a ``name``, prints what the quick profile reduces."""
-        if name and self.profile == "quick" and quick != full:
-            print(f"{name}: {quick} in the quick profile, {full} in the full one")
-        return quick if self.profile == "quick" else full
+    def pick(self, quick, full, name: str = "", middle=None):
+        """The value for this profile, the full one's in the middle if none is given; with a ``name``, prints what is reduced."""
+        picked = {"quick": quick, "middle": full if middle is None else middle, "full": full}[self.profile]
+        if name and picked != full:
+            print(f"{name}: {picked} in the {self.profile} profile, {full} in the full one")
+        return picked
+
+    def tuned(self, backbone: str, mine: bool = False) -> Path | str:
+        """What :func:`load_vit` takes for the 3D-aware ``backbone``: the course's, or ``mine`` of lesson 03; says which.
+
+        Raises:
+            FileNotFoundError: when it should be lesson 03's and this machine has none.
+        """
+        kept = self.artifact(f"finetuned_{backbone}")
+        if mine and not kept.is_file():
+            raise FileNotFoundError(
+                f"lesson 03 has left no {kept.name} in {kept.parent} (each Colab badge opens a machine of its own): run it with "
+                "this backbone on this machine, tick ON_DRIVE in both lessons, or take the network that comes with the course"
+            )
+        print(f"3D-aware: {'yours, from lesson 03, ' + str(kept) if mine else 'the network that comes with the course'}")
+        return kept if mine else "fit3d"
 
     @property
     def artifacts(self) -> Path:
@@ -59,12 +77,13 @@ class Run:
         return artifacts.load(self.artifacts, name, settings, stale)
 
 
-def setup(profile: str | None = None, seed: int = 0) -> Run:
+def setup(profile: str | None = None, seed: int = 0, drive: bool = False) -> Run:
     """Settle device, precision, profile, cache folder, seed and figure style, and show them as one card.
 
     Args:
-        profile: "quick" or "full"; else the environment's FIT3D_PROFILE; else "full" with CUDA, "quick" without.
+        profile: "quick", "middle" or "full"; else the environment's FIT3D_PROFILE; else "middle" with CUDA, "quick" without.
         seed: seeds torch, numpy and random.
+        drive: on Colab, keep downloads and artifacts in the reader's Google Drive, where every lesson's machine finds them.
 
     Raises:
         ValueError: for another profile.
@@ -72,9 +91,14 @@ def setup(profile: str | None = None, seed: int = 0) -> Run:
     # CUDA or CPU: Apple's MPS lacks the sparse products this course is built on.
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     source = "argument" if profile else "FIT3D_PROFILE" if os.environ.get("FIT3D_PROFILE") else "device"
-    profile = profile or os.environ.get("FIT3D_PROFILE") or ("full" if device.type == "cuda" else "quick")
+    profile = profile or os.environ.get("FIT3D_PROFILE") or ("middle" if device.type == "cuda" else "quick")
     if profile not in PROFILES:
-        raise ValueError(f"the profile is {profile!r} (from the {source}); it must be 'quick' or 'full'")
+        raise ValueError(f"the profile is {profile!r} (from the {source}); it must be 'quick', 'middle' or 'full'")
+    if drive and on_colab():
+        from google.colab import drive as google_drive
+
+        google_drive.mount(DRIVE)  # asks the reader
+        os.environ["FIT3D_CACHE"] = f"{DRIVE}/MyDrive/fit3d_cache"
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
@@ -94,7 +118,7 @@ def _show_setup(run: Run, source: str) -> None:
     rows = {
         "device": f"{name} · {str(run.dtype).removeprefix('torch.')}" + (" · Colab" if on_colab() else ""),
         "drawing": backend.describe(run.device),
-        "profile": f"{run.profile} (from the {source}): {PROFILES[run.profile]}",
+        "profile": f"{run.profile} (from the {source}): {PROFILES[run.profile]}{_more(run)}",
         "versions": " · ".join([f"Python {platform.python_version()}", *packages]),
         "course": _origin(os.environ.get("FIT3D_NOTEBOOK", "")),
         "cache": str(run.cache),
@@ -112,6 +136,15 @@ def _show_setup(run: Run, source: str) -> None:
     box = "border:1px solid rgba(128,128,128,.5);border-radius:8px;padding:.6em 1em;display:inline-block;max-width:62em"
     title = '<div style="font-weight:700">fit3d_lite</div>'
     show(text, f'<div style="{box}">{title}<table style="border-collapse:collapse">{cells}</table></div>')
+
+
+def _more(run: Run) -> str:
+    """What the reader could change: a GPU where there is none, else a larger or smaller profile."""
+    if run.device.type == "cuda":
+        others = " or ".join(f"setup('{name}')" for name in PROFILES if name != run.profile)
+        return f". Otherwise: {others}"
+    slow = "" if run.profile == "quick" else ". It is meant for a GPU, and there is none"
+    return slow + (". For a GPU: Runtime → Change runtime type → T4 GPU" if on_colab() else "")
 
 
 def _origin(notebook: str) -> str:

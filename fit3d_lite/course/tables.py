@@ -96,7 +96,7 @@ def card_tables(folder: str | Path) -> CardTables:
     for path in kept:
         card = artifacts.load(path.parent, path.stem)
         for row in card["rows"]:
-            low, high = row[card["profile"]] or (None, None)
+            low, high = row["expected"] or (None, None)
             rows.append({
                 "card": card["title"], "measure": row["name"], "value": row["value"], "spread": row["spread"],
                 "unit": row["unit"], "low": low, "high": high, "paper": row["paper"], "verdict": row["verdict"],

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from fit3d_lite import captures
+from fit3d_lite import DownloadError, captures
 from fit3d_lite.scenes.scene import IGNORE
 
 nyu = importlib.import_module("fit3d_lite.captures.nyu")  # the room exports a function of that name
@@ -218,7 +218,8 @@ def test_without_a_path_the_file_is_downloaded_checked_and_found_again(mat, tmp_
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     content = mat.read_bytes()
     file = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    file["url"] = f"http://127.0.0.1:{server.server_port}/{nyu.FILE}"
+    here = f"http://127.0.0.1:{server.server_port}"
+    file["urls"] = [f"{here}/gone.mat", f"{here}/{nyu.FILE}"]  # the first address is out of reach
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(nyu, "facts", lambda facts=nyu.facts(): facts | {"file": file})
     downloaded = captures.nyu(cache=tmp_path)
@@ -226,3 +227,5 @@ def test_without_a_path_the_file_is_downloaded_checked_and_found_again(mat, tmp_
     server.server_close()
     assert (tmp_path / nyu.FILE).read_bytes() == content
     assert torch.equal(captures.nyu(cache=tmp_path)[0].image, downloaded[0].image)  # without a server
+    with pytest.raises(DownloadError, match="none of 2 addresses"):
+        captures.nyu(cache=tmp_path / "elsewhere")

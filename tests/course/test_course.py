@@ -75,13 +75,13 @@ def test_setup_seeds_all_three_generators():
 
 
 def test_profile_comes_from_argument_then_environment_then_device(monkeypatch):
-    assert setup().profile == ("full" if torch.cuda.is_available() else "quick")
+    assert setup().profile == ("middle" if torch.cuda.is_available() else "quick")
     monkeypatch.setenv("FIT3D_PROFILE", "full")
     assert setup().profile == "full"
     assert chosen.profile == "full"
     assert setup("quick").profile == "quick"
     monkeypatch.setenv("FIT3D_PROFILE", "fast")
-    with pytest.raises(ValueError, match="'fast' .*FIT3D_PROFILE.*'quick' or 'full'"):
+    with pytest.raises(ValueError, match="'fast' .*FIT3D_PROFILE.*'quick', 'middle' or 'full'"):
         setup()
 
 
@@ -100,7 +100,7 @@ def test_a_t4_gets_fp16_though_torch_claims_bf16(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *a: (7, 5))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *a: "Tesla T4")
     run = setup()
-    assert (run.dtype, run.profile, run.device.type) == (torch.float16, "full", "cuda")
+    assert (run.dtype, run.profile, run.device.type) == (torch.float16, "middle", "cuda")
     assert "Tesla T4 · float16" in capsys.readouterr().out
 
 
@@ -141,7 +141,41 @@ def test_figures_are_white_and_colors_differ_in_lightness_too(run):
 def test_pick_prints_what_quick_reduces(run, capsys):
     assert run.pick(quick=8, full=24, name="views") == 8
     assert capsys.readouterr().out == "views: 8 in the quick profile, 24 in the full one\n"
-    assert setup("full").pick(quick=8, full=24) == 24
+    assert setup("full").pick(quick=8, full=24) == setup("middle").pick(quick=8, full=24) == 24
+    capsys.readouterr()
+    assert setup("middle").pick(quick=8, full=24, middle=16, name="views") == 16
+    assert capsys.readouterr().out.endswith("views: 16 in the middle profile, 24 in the full one\n")
+
+
+def test_a_cpu_is_not_sent_to_a_larger_profile_and_on_colab_hears_of_the_menu(capsys, monkeypatch):
+    setup("quick")
+    assert not {"setup(", "FIT3D_PROFILE", "Runtime"} & set(capsys.readouterr().out.split())
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
+    setup("quick")
+    assert "Runtime → Change runtime type → T4 GPU" in capsys.readouterr().out
+    setup("middle")
+    assert "meant for a GPU, and there is none" in capsys.readouterr().out
+
+
+def test_the_cache_goes_to_the_readers_drive_only_when_asked_and_on_colab(capsys, monkeypatch, tmp_path):
+    mounted = []
+    monkeypatch.setattr(sys.modules["fit3d_lite.course.setup"], "DRIVE", str(tmp_path / "drive"))
+    colab = types.ModuleType("google.colab")
+    colab.drive = types.SimpleNamespace(mount=mounted.append)
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    assert setup("quick", drive=True).cache == tmp_path / "fit3d_cache" and not mounted
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
+    assert setup("quick").cache == tmp_path / "fit3d_cache" and not mounted
+    assert setup("quick", drive=True).cache == tmp_path / "drive" / "MyDrive" / "fit3d_cache" and len(mounted) == 1
+
+
+def test_the_3d_aware_network_is_the_courses_or_lesson_03s_and_says_which(run, capsys):
+    assert run.tuned("small") == "fit3d" and "comes with the course" in capsys.readouterr().out
+    with pytest.raises(FileNotFoundError, match="lesson 03 has left no finetuned_small.safetensors .*tick ON_DRIVE"):
+        run.tuned("small", mine=True)
+    run.save("finetuned_small", {"a": torch.ones(1)})
+    assert run.tuned("small", mine=True) == run.artifact("finetuned_small")
+    assert "yours, from lesson 03" in capsys.readouterr().out
 
 
 # --- artifacts
@@ -279,6 +313,15 @@ def test_card_says_look_when_out_of_range_and_for_nan(capsys):
     assert "0.190 ± 0.003" in text and "0.180 to 0.220" in text and "32.76" in text and "✓ in range" in text
     assert "⚠ LOOK: RMSE is 0.900. one seed moves it" in text
     assert [r.name for r in card("Result", rows(), profile="full").looks] == ["mIoU"]
+
+
+def test_the_middle_profiles_ranges_are_wide_keep_their_sign_and_are_called_estimated(capsys):
+    made = Row("gain", 0.0, quick=(1, 3)), Row("loss", -5.0, quick=(-3, -1)), Row("known", 0.5, quick=(1, 3), middle=(0, 1))
+    assert [r.expected("middle") for r in made] == [(0, 5), (-5, 0), (0, 1)]
+    assert [r.verdict("middle") for r in made] == ["ok", "ok", "ok"]
+    assert Row("gain", -0.1, quick=(1, 3)).verdict("middle") == "LOOK"
+    text = str(card("Result", list(made), profile="middle"))
+    assert "0 to 5 (estimated)" in text.replace(".000", "") and text.count("(estimated)") == 2
 
 
 def test_the_full_profile_says_what_is_not_measured_and_does_not_stop_at_it(capsys):

@@ -145,6 +145,18 @@ def test_pictures_inside_the_notebooks_stay_small_and_ask_no_server():
         assert ("](data:image/jpeg;base64," in text) == ((ROOT / "assets" / f"hero_{path.name[:2]}.jpg").is_file())
 
 
+def test_choices_in_forms_are_text_and_numbers_have_bounds():
+    for path in all_notebooks():
+        code = [c.source for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
+        forms = [line for source in code for line in source.splitlines() if "#@param" in line]
+        assert forms and not [x for x in forms if "raw" in x], path.name  # raw: the chosen word without quotes
+        numbers = [x for x in forms if re.search(r"type:\"(integer|number|slider)", x)]
+        assert not [x for x in numbers if "min:" not in x or "max:" not in x], path.name
+        for line in numbers:
+            value, low, high = (re.search(part, line)[1] for part in (r"= (\S+)", r"min:([-\de.]+)", r"max:([-\de.]+)"))
+            assert value == "None" or float(low) <= float(value) <= float(high), line
+
+
 def test_lint_allows_what_only_looks_like_a_shell_line(notebook):
     dress(notebook)
     nb = nbformat.read(notebook, as_version=4)
