@@ -1,20 +1,23 @@
-# make course | test | bench | bench-gpu | figures | owner | release | notebooks-clean | clean. On a fresh machine each makes .venv
-# first; owner, release and notebooks-clean need none.
+# make course | test | bench | bench-gpu | colab | profiles | figures | owner | release | notebooks-clean | clean.
+# On a fresh machine each makes .venv first; owner, release and notebooks-clean need none.
 SHELL := /bin/bash
 PYTHON ?= python3
 PY := .venv/bin/python
+COLAB_PYTHON ?= python3.13
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 # Waiting threads soon sleep instead of spinning: beside any other busy process that is several times faster
 # (bench/bench_waiting.py). libgomp reads it when torch is loaded, so it is set here; a value of your own wins.
 export GOMP_SPINCOUNT ?= 1000
 export FIT3D_PROFILE ?= $(if $(filter test,$(MAKECMDGOALS)),quick,)
 
-.PHONY: help setup course test lint unit notebooks bench bench-gpu figures owner release notebooks-clean clean
+.PHONY: help setup course test lint unit notebooks bench bench-gpu colab profiles figures owner release notebooks-clean clean
 help:
 	@echo "make course   run every notebook, then open build/course/index.html"
 	@echo "make test     ruff, unit tests, every notebook in the quick profile"
 	@echo "make bench    run bench/bench_*.py (ONLY=name1,name2 for some)"
 	@echo "make bench-gpu   what needs a GPU: torch, Triton and gsplat side by side, lifting, fine-tuning, memory (BUILD=1 builds gsplat first)"
+	@echo "make colab    run the lessons with Colab's own versions, as a reader opens them (ONLY='00 01' for some; needs Python 3.13)"
+	@echo "make profiles run the middle and the full profile, shrunk, on a pretended GPU (ONLY='00 01' for some)"
 	@echo "make figures  make the pictures of README and notebooks again (ONLY=hero,room for some)"
 	@echo "make owner    write the GitHub owner/name into badges, bootstrap and links (OWNER=you/name; else what git remote says)"
 	@echo "make release  pin every notebook to the commit checked out (OVER=1 takes the pin out again)"
@@ -56,6 +59,16 @@ bench: setup
 
 bench-gpu: setup
 	@$(PY) -m bench.gpu $(if $(BUILD),--build) $(if $(ONLY),--only $(ONLY))
+
+build/colab/.ready: tools/colab_pins.txt
+	@echo "colab: making build/colab and installing what tools/colab_pins.txt lists (minutes, once)"
+	@$(COLAB_PYTHON) -m venv build/colab
+	@build/colab/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r $<
+	@touch $@
+colab: setup build/colab/.ready
+	@$(PY) -m tools.colab run build/colab/bin/python $(ONLY)
+profiles: setup
+	@$(PY) -m tools.profiles $(ONLY)
 
 figures: setup
 	@$(PY) -m tools.figures $(ONLY)
