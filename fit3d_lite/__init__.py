@@ -18,7 +18,7 @@ from .base import DownloadError
 from .correspondence import Consistency, consistency, consistency_by_block, mask_propagation, probe3d_recall, view_pairs
 from .course import Row, card, check, check_close, exercise, predict, quiz, reveal, setup
 from .finetuning import RECIPES, finetune
-from .lifting import lift, patch_matrix
+from .lifting import lift, patch_matrix, with_rendered_depths
 from .probing import LabelledPhotos, paired, probe_depth, probe_segmentation, quick_probe
 from .rooms import room
 from .scenes import Camera, Scene
@@ -47,7 +47,7 @@ __all__ = [
     "consistency_by_block", "exercise", "finetune", "fit", "lift", "load_ply", "load_vit", "mask_propagation", "paired",
     "patch_matrix", "photo_psnr", "predict", "probe3d_recall", "probe_depth", "probe_segmentation", "project",
     "quick_probe", "quiz", "render", "reveal", "room", "rooms", "save_ply", "save_vit", "set_backend", "setup", "view_matrix",
-    "view_pairs", "viz",
+    "view_pairs", "viz", "with_rendered_depths",
 ]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ always stand the cosine of shuffled pairs and what does not depend on scale: rec
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import torch
@@ -36,34 +36,38 @@ ANGLES = (0, 15, 30, 60, 180)  # degrees; bins include their lower end
 THRESHOLDS = tuple(f"{t} px" for t in PIXELS) + tuple(f"{t * 100:.0f} cm" for t in METRES)
 BINS = tuple(f"{low}-{high}°" for low, high in zip(ANGLES, ANGLES[1:], strict=False))
 
+TENSORS = ("pixels", "metres", "soft_pixels", "true", "shuffled", "angle", "chance")
+
 
 @dataclass(frozen=True, eq=False)
 class Consistency:
     """What was measured at each of Q queries; everything else is computed from it. Prints as a row."""
 
     pixels: Tensor  # [Q] distance of the nearest neighbour from the true place, pixels of the full photo
-    metres: Tensor  # [Q] and from the true point, in the world
+    metres: Tensor  # [Q] and from the true point, in the world (in its unit, where that is not metres)
     soft_pixels: Tensor  # [Q] distance of the soft-argmax, pixels
     true: Tensor  # [Q] cosine with the feature at the true place
     shuffled: Tensor  # [Q] cosine with the feature at the true place of another query of the same two photos
     angle: Tensor  # [Q] degrees between the two cameras
     chance: Tensor  # [Q, 6] share of the places (of 512 of them) within each threshold: the recall of a random guess
+    metric: bool = True  # False: a scene's unit of length is unknown, and nothing is told in centimetres
+    rendered: bool = False  # the truth is depth that was rendered from Gaussians, of some scene at least
 
     @property
-    def hits(self) -> Tensor:  # [Q, 6] bool
+    def hits(self) -> Tensor:  # [Q, 6] bool, or [Q, 3] without metres
         """Which queries were found within each threshold, in the order of ``recall``."""
-        near = [self.pixels < t for t in PIXELS] + [self.metres < t for t in METRES]
+        near = [self.pixels < t for t in PIXELS] + [self.metres < t for t in METRES if self.metric]
         return torch.stack(near, 1)
 
     @property
     def recall(self) -> dict[str, float]:
-        """Share of queries found within "5 px", "10 px", "20 px", "2 cm", "5 cm", "10 cm"."""
-        return dict(zip(THRESHOLDS, self.hits.double().mean(0).tolist(), strict=True))
+        """Share of queries found within "5 px", "10 px", "20 px", and where there are metres "2 cm", "5 cm", "10 cm"."""
+        return dict(zip(THRESHOLDS, self.hits.double().mean(0).tolist(), strict=False))
 
     @property
     def recall_chance(self) -> dict[str, float]:
         """The same for a guess at random."""
-        return dict(zip(THRESHOLDS, self.chance.double().mean(0).tolist(), strict=True))
+        return dict(zip(self.recall, self.chance.double().mean(0).tolist(), strict=False))
 
     @property
     def recall_by_angle(self) -> dict[str, dict[str, float]]:
@@ -99,12 +103,13 @@ class Consistency:
 
     def select(self, chosen: Tensor) -> Consistency:
         """The result of some queries: ``chosen`` is [Q] bool or indices."""
-        return Consistency(*(getattr(self, f.name)[chosen] for f in fields(self)))
+        return replace(self, **{name: getattr(self, name)[chosen] for name in TENSORS})
 
     @classmethod
     def pooled(cls, results: Sequence[Consistency]) -> Consistency:
-        """Several results as one; every query counts the same."""
-        return cls(*(torch.cat([getattr(r, f.name) for r in results]) for f in fields(cls)))
+        """Several results as one; every query counts the same. In metres if all are, rendered if one is."""
+        whole = (torch.cat([getattr(r, name) for r in results]) for name in TENSORS)
+        return cls(*whole, all(r.metric for r in results), any(r.rendered for r in results))
 
     def _parts(self) -> Iterator[tuple[str, Consistency]]:
         for name, inside in zip(BINS, in_bins(self.angle), strict=True):
@@ -115,12 +120,14 @@ class Consistency:
 
     def __repr__(self) -> str:
         recall, chance = self.recall, self.recall_chance
-        found = ", ".join(f"{recall[t]:.3f} within {t}" for t in ("10 px", "5 cm"))
+        found = ", ".join(f"{recall[t]:.3f} within {t}" for t in ("10 px", "5 cm") if t in recall)
+        by_chance = ", ".join(f"{chance[t]:.3f}" for t in ("10 px", "5 cm") if t in chance)
+        truth = " · truth: rendered depths" if self.rendered else ""
         angles = " / ".join(f"{r['10 px']:.3f}" for r in self.recall_by_angle.values())
         return (
-            f"recall {found} (chance {chance['10 px']:.3f}, {chance['5 cm']:.3f}) · by angle {angles} · cosine "
+            f"recall {found} (chance {by_chance}) · by angle {angles} · cosine "
             f"{self.cosine_true:.3f} true, {self.cosine_shuffled:.3f} shuffled, margin {self.margin:.3f} · AUC "
-            f"{self.auc:.3f} · soft-argmax {self.soft_error:.0f} px · {len(self):,} queries"
+            f"{self.auc:.3f} · soft-argmax {self.soft_error:.0f} px · {len(self):,} queries{truth}"
         )
 
 
@@ -231,6 +238,8 @@ def _one(feats, scene, pairs, stride, seed) -> Consistency:
                     shuffled=(query * truth.roll(1, 0)).sum(1),  # points come in random order: the next is any other
                     angle=torch.full((len(query),), pair.angle, device=query.device),
                     chance=torch.stack(chance, 1),
+                    metric=scene.metric,
+                    rendered=scene.rendered,
                 )
             )
     return Consistency.pooled(results)

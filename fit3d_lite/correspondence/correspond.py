@@ -22,7 +22,7 @@ from ..scenes.scene import Scene
 __all__ = ["Pair", "correspondences", "rotation_angle", "surface", "view_pairs", "visible"]
 
 TOLERANCE = 0.02  # of the depth: 6 cm at 3 m, wider than a pixel's step on a slanted wall
-NEAR = 0.05  # metres; nothing closer to the camera counts
+NEAR = 0.25  # of the near plane that is drawn, so 5 cm: nothing closer to the camera counts
 DRAWS = 2000  # pixels of a view that are followed into every other view; the overlap is known to about 0.01
 
 
@@ -57,7 +57,7 @@ def visible(
 ) -> tuple[Tensor, Tensor]:  # [P, 2], [P] bool
     """Pixels (u, v) of world points in a view, and which are seen there: inside the picture, not hidden, depth known."""
     uv, z = scene.cameras[view].project(points)
-    seen = (z > NEAR) & (uv >= 0).all(1) & (uv[:, 0] < scene.width) & (uv[:, 1] < scene.height)
+    seen = (z > NEAR * scene.cameras[view].near) & (uv >= 0).all(1) & (uv[:, 0] < scene.width) & (uv[:, 1] < scene.height)
     inside = seen.nonzero()[:, 0]
     u, v = uv[inside].long().unbind(1)
     there = scene.depths[view][v, u]

@@ -41,6 +41,7 @@ class Probe3DRecall:
 
     errors: tuple[Tensor, ...]  # P of [at most 1000], pixels of the quarter resolution
     angle: Tensor  # [P] degrees
+    rendered: bool = False  # the truth is depth that was rendered from Gaussians
 
     def _mean(self, chosen, limit: float) -> float:
         shares = [(e < limit).double().mean() for e, keep in zip(self.errors, chosen.tolist(), strict=True) if keep]
@@ -60,7 +61,8 @@ class Probe3DRecall:
     def __repr__(self) -> str:
         recall = ", ".join(f"{value:.3f} within {name}" for name, value in self.recall.items())
         angles = " / ".join(f"{value:.3f}" for value in self.by_angle.values())
-        return f"Probe3D's recall {recall} · by angle {angles} · {len(self.errors)} pairs"
+        truth = " · truth: rendered depths" if self.rendered else ""
+        return f"Probe3D's recall {recall} · by angle {angles} · {len(self.errors)} pairs{truth}"
 
 
 @torch.no_grad()
@@ -87,7 +89,7 @@ def probe3d_recall(
     for f, scene, pairs in features_and_pairs(feats, scenes, min_overlap=min_overlap, most=most, seed=seed):
         errors += [_kept_errors(f, scene, pair, matches) for pair in pairs]
         angles += [pair.angle for pair in pairs]
-    return Probe3DRecall(tuple(errors), torch.tensor(angles))
+    return Probe3DRecall(tuple(errors), torch.tensor(angles), any(scene.rendered for scene in scenes))
 
 
 def _kept_errors(feats, scene, pair: Pair, matches: int) -> Tensor:  # [at most matches]

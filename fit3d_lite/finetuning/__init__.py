@@ -2,8 +2,8 @@
 
 Read recipes (what a run is made of), targets (what the photos should say, and the controls that should not help), step
 (one move of the weights) and loop (all of them); then sampling, state and processes, for runs that are stopped or
-shared by several GPUs, and command. Letters: B photos of a step, C channels on a grid of h × w patches; f a feature, t
-its target, z the logarithm of a depth.
+shared by several GPUs; and command, prepare and pipeline for a shell. Letters: B photos of a step, C channels on a grid
+of h × w patches; f a feature, t its target, z the logarithm of a depth.
 """
 
 from .loop import finetune

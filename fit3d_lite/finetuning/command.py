@@ -1,18 +1,17 @@
 """The command line of 3D-aware fine-tuning: scenes in, lifted, fine-tuned, one file of weights out.
 
     python -m fit3d_lite finetune --rooms 6 --out tuned.safetensors                     # procedural rooms, embedded ViT
-    python -m fit3d_lite finetune --rgbd my/scan --backbone dinov2_small --dtype auto --out tuned.pth
+    python -m fit3d_lite finetune --scene colmap:my/scan --vit dinov2_small --dtype auto --out tuned.pth
     torchrun --nproc-per-node 2 -m fit3d_lite finetune --rooms 12 --out tuned.safetensors --checkpoint run.pt
 
 Under torchrun every process makes and lifts its own scenes. With --checkpoint and --resume a stopped run goes on; with
---work the lifted features are kept there and found again.
+--work fitted Gaussians and lifted features are kept there and found again. ``pipeline`` is the same in two halves
+(pipeline.py).
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
 import sys
 from dataclasses import fields
@@ -22,25 +21,27 @@ import torch
 
 from ..base.machine import best_dtype, quiet_sparse
 from ..base.whole import check_writable
-from ..captures.rgbd import rgbd
-from ..lifting.lifted import Lifted
-from ..lifting.methods import METHODS, lift
-from ..rooms.make import SEEDS, room
+from ..lifting.methods import METHODS
+from ..rooms.make import SEEDS
 from ..scenes.scene import Scene
-from ..splatting.gaussians import Gaussians
 from . import processes
 from .loop import finetune
+from .prepare import KINDS, lifted_features, makers_of
 from .recipes import RECIPES, Recipe, named_recipe
-from .state import content_of
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
+    return parser_of("finetune", __doc__).parse_args(given)
+
+
+def parser_of(command: str, says: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m fit3d_lite finetune", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"python -m fit3d_lite {command}", description=says, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     data = parser.add_argument_group("scenes (at least one)")
+    data.add_argument("--scene", nargs="+", default=[], metavar="KIND:PATH", help=f"room:7, stereo, or {', '.join(KINDS)}:PATH")
     data.add_argument("--rooms", type=int, default=0, help="so many procedural rooms")
     data.add_argument("--first-room", type=int, default=SEEDS["finetune"].start, help="seed of the first")
     data.add_argument("--views", type=int, default=12, help="photos of a room")
@@ -48,11 +49,16 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--rgbd", type=Path, nargs="+", default=[], help="folders with photos, depths and poses")
     data.add_argument("--frames", type=_frames, help="of a folder: 24 for so many evenly spaced, or 0:100:4 as in Python")
     data.add_argument("--depth-scale", type=float, default=1000.0, help="units of the depth maps in one metre")
-    data.add_argument("--gaussians", type=int, default=12_000, help="of a scene, at most")
+    data.add_argument("--gaussians", type=int, default=12_000, help="of a scene with depth, at most")
+    data.add_argument("--fit-steps", type=int, help="steps of fitting to the photos; by default 0 with depth, 400 without")
+    data.add_argument("--exposure", choices=("affine",), help="each photo has its own exposure")
     data.add_argument("--lift", default="mean", choices=METHODS, help="how features get onto Gaussians")
     data.add_argument("--work", type=Path, help="folder in which lifted features are kept; else in memory")
     model = parser.add_argument_group("model")
-    model.add_argument("--backbone", default="small", help="small, which is embedded; one of FiT3D's six; or any ViT of timm")
+    model.add_argument(
+        "--vit", "--backbone", dest="backbone", default="small", metavar="VIT",
+        help="small, which is embedded; one of FiT3D's six; or any ViT of timm",
+    )  # fmt: skip
     model.add_argument("--weights", default="original", help="original, random, or the path of a checkpoint")
     model.add_argument(
         "--grad-checkpointing", action=argparse.BooleanOptionalAction, default="auto",
@@ -60,7 +66,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     )  # fmt: skip
     model.add_argument("--device", help="by default the GPU if there is one")
     model.add_argument("--dtype", default="fp32", choices=[*DTYPES, "auto"], help="auto: the fast one of the device")
-    model.add_argument("--out", type=Path, required=True, help=".safetensors, or .pth as FiT3D's are published")
+    model.add_argument("--out", type=Path, required=command == "finetune", help=".safetensors, or .pth as FiT3D's are published")
     run = parser.add_argument_group("run")
     run.add_argument("--seed", type=int, default=0)
     run.add_argument("--at-once", type=int, help="images on the device at once; the batch stays")
@@ -73,7 +79,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     recipe.add_argument("--recipe", default="lite", choices=RECIPES)
     for field in fields(Recipe):
         recipe.add_argument(f"--{field.name.replace('_', '-')}", **_option(field.default), default=None)
-    return parser.parse_args(given)
+    return parser
 
 
 def _frames(text: str) -> int | slice:
@@ -92,33 +98,10 @@ def _option(default) -> dict:
 
 def own_scenes(a: argparse.Namespace) -> list[Scene]:
     """This process's share: every world-size-th scene."""
-    makers = [lambda seed=seed: room(seed, a.views, a.size) for seed in range(a.first_room, a.first_room + a.rooms)]
-    makers += [lambda folder=folder: _square(rgbd(folder, a.frames, a.size, a.depth_scale), a.size) for folder in a.rgbd]
-    if not makers:
-        raise ValueError("name scenes: --rooms 6, or --rgbd with one or more folders")
+    makers = makers_of(a)
     if len(makers) < processes.world():
         raise ValueError(f"{len(makers)} scenes are not enough for {processes.world()} processes")
     return [make() for make in makers[processes.rank() :: processes.world()]]
-
-
-def _square(scene: Scene, size: int) -> Scene:
-    """The middle of every photo: the proportions stay, and all scenes have one size."""
-    return scene.cropped((scene.width - size) // 2, (scene.height - size) // 2, size, size)
-
-
-def lifted_features(a: argparse.Namespace, vit, scene: Scene) -> Lifted | Path:
-    """The ViT's features on the scene's Gaussians; made once when there is a folder to keep them in."""
-
-    def make() -> Lifted:
-        here = scene.to(vit.mean.device)
-        cloud = Gaussians.from_depth(here, count=a.gaussians)
-        return lift(cloud, here.cameras, vit.extract(here.images), method=a.lift)
-
-    if a.work is None:
-        return make()
-    made = [vit.fingerprint(), content_of(scene), a.gaussians, a.lift]
-    path = a.work / f"lifted_{hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16]}.safetensors"
-    return path if path.is_file() else make().save(path)
 
 
 def main(given: list[str] | None = None) -> None:

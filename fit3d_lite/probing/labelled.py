@@ -30,6 +30,7 @@ class LabelledPhotos:
         classes: names of the classes; empty for depth.
         height, width: of all photos.
         digests: one hash a photo, by which equal photos are found.
+        rendered: whether depths of some scene were rendered from Gaussians rather than measured.
 
     Raises ValueError, in one sentence that names the photo, for: an empty data set; photos of several sizes; a map of
     another size than its photo; images outside 0..1; no class names; labels outside the classes; depths that look like
@@ -46,6 +47,8 @@ class LabelledPhotos:
     ):
         self.task, self.what, self.span = task, what, span
         self._data, self._index = _numbered(data, what)
+        holders = (data[holder] for holder in dict.fromkeys(h for h, view in self._index if view is not None))
+        self.rendered = any(getattr(holder, "rendered", False) for holder in holders)
         self.classes = tuple(_classes(data, what)) if task == "segmentation" else ()
         self._maps: Tensor | None = None
         self._read_all(memory)

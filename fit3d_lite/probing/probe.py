@@ -144,6 +144,7 @@ def _probe(task, features, data, options, changes, span=None, bins=0):
     score = score_of("test", options.flip_test)
     kind = SegmentationResult if task == "segmentation" else DepthResult
     name = options.name or assembly.name + (" (dpt)" if options.head == "dpt" else "")
+    name += " (truth: rendered depths)" if task == "depth" and any(photos.rendered for photos in sets.values()) else ""
     seconds = {"seconds": time.perf_counter() - extracted, "feature_seconds": extracted - begin}
     return kind(name, options.seed, score, history, readout, assembly, **seconds)
 

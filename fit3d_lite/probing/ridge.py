@@ -33,6 +33,7 @@ class ProbeScore:
     rmse: float | None
     iou: tuple[float, ...] = ()  # by class; nan where the class is absent from the ground truth
     strengths: tuple[float, float] = (0.0, 0.0)  # ridge strengths chosen for labels and for depth
+    rendered: bool = False  # the depths of some scene were rendered from Gaussians, not measured
     scenes: tuple[ProbeScore, ...] = ()  # the same of each test scene by itself: what a difference is compared with
 
 
@@ -83,7 +84,8 @@ def quick_probe(
     each = [{task: one[task][0] for task in tasks} for one in measured(test, best)]
     strengths = tuple(STRENGTHS[chosen[t]] if t in tasks else 0.0 for t in ("labels", "depths"))
     total = _score({task: sum(one[task] for one in each) for task in tasks}, strengths)
-    return replace(total, scenes=tuple(_score(one, strengths) for one in each))
+    rendered = any(scene.rendered for scenes in (train, validation, test) for scene in scenes)
+    return replace(total, rendered=rendered, scenes=tuple(_score(one, strengths) for one in each))
 
 
 def _score(sums: dict, strengths: tuple[float, float]) -> ProbeScore:

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from .poses import explain_rigid
 
+NEAR = 0.2  # metres; what is nearer than this would smear over the whole picture
+
 
 @dataclass(frozen=True, eq=False)
 class Camera:
@@ -27,6 +29,7 @@ class Camera:
     world_to_camera: Tensor  # [4, 4] rigid motion, metres
     width: int
     height: int
+    near: float = NEAR  # Gaussians nearer than this are not drawn; world units, since not every scene has metres
 
     def __post_init__(self) -> None:
         for name, size in (("K", (3, 3)), ("world_to_camera", (4, 4))):
@@ -100,6 +103,8 @@ class Camera:
             raise ValueError(f"Focal lengths must be > 0 pixels, got fx={fx:g}, fy={fy:g}.")
         if skew or below or last != [0, 0, 1]:
             raise ValueError(f"K must read [fx 0 cx; 0 fy cy; 0 0 1], got {self.K.tolist()}.")
+        if not self.near > 0:
+            raise ValueError(f"The near plane must be > 0 metres, got {self.near}.")
         problem = explain_rigid(self.world_to_camera)
         if problem:
             raise ValueError(problem)

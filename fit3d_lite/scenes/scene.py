@@ -18,7 +18,9 @@ from torch import Tensor
 from .camera import Camera
 from .points import Report, ScenePoints
 from .poses import explain_pose
+from .space import viewing_distance
 
+NEAR_SHARE = 1 / 15  # of the distance at which a scene without metres is seen: 20 cm, where that is 3 m
 IGNORE = 255  # the label of a pixel that belongs to no class
 
 
@@ -51,11 +53,15 @@ class Scene:
     masks: Tensor | None = None  # [V, H, W] bool, False = left out of every loss; None where all count
     points: ScenePoints | None = None
     report: Report | None = None
+    rendered: bool = False  # the depths are those of Gaussians fitted to the photos, not a sensor's
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cameras", tuple(self.cameras))
         object.__setattr__(self, "classes", tuple(self.classes))
         self.check()
+        if not self.metric:  # 20 cm mean nothing here
+            near = NEAR_SHARE * viewing_distance(self)
+            object.__setattr__(self, "cameras", tuple(replace(camera, near=near) for camera in self.cameras))
 
     def check(self) -> None:
         """Raise ValueError, in one sentence with the numbers, for: no views; shapes that disagree; NaN; images outside
@@ -65,7 +71,7 @@ class Scene:
         images, depths, labels = self.images, self.depths, self.labels
         check_photos(images)
         if depths is not None:
-            check_depths(depths)
+            check_depths(depths, self.metric)
         if labels is not None:
             check_labels(labels, self.classes)
         for index, camera in enumerate(self.cameras):
@@ -183,6 +189,7 @@ class Scene:
 
     def __repr__(self) -> str:
         known = [n for n in ("depths", "labels", "masks", "points") if getattr(self, n) is not None]
+        known = ["rendered depths" if n == "depths" and self.rendered else n for n in known]
         extra = f", with {' and '.join(known)}" if known else ""
         return f"Scene({self.name!r}: {len(self)} views of {self.height}×{self.width}{extra})"
 
@@ -211,8 +218,8 @@ def check_photos(images: Tensor) -> None:  # [..., 3, H, W]
         raise ValueError(f"Images must lie in 0..1, got {low:.3g}..{high:.3g}: {remedy}.")
 
 
-def check_depths(depths: Tensor) -> None:  # [..., H, W] metres
-    """Raise ValueError, with the numbers, for NaN, depths below 0, or what looks like millimetres."""
+def check_depths(depths: Tensor, metric: bool = True) -> None:  # [..., H, W] metres
+    """Raise ValueError, with the numbers, for NaN, depths below 0, or, of ``metric`` ones, what looks like millimetres."""
     if not torch.isfinite(depths).all():
         raise ValueError(
             f"{int((~torch.isfinite(depths)).sum())} depths are NaN or infinite: write 0 where depth is unknown."
@@ -220,7 +227,7 @@ def check_depths(depths: Tensor) -> None:  # [..., H, W] metres
     if float(depths.min()) < 0:
         raise ValueError(f"Depths must be ≥ 0 metres (0 = unknown), got {float(depths.min()):.3g}.")
     known = depths[depths > 0]
-    if len(known) and float(known.median()) > 100:
+    if metric and len(known) and float(known.median()) > 100:
         median = float(known.median())
         raise ValueError(
             f"The median depth is {median:.0f}, so these are not metres: centimetres / 100 would give {median / 100:.3g} m, "

@@ -2,7 +2,7 @@
 
 Read gaussians (and ply), projection (to ellipses in the image), pairs (which pixels an ellipse reaches), blend (alpha
 times transmittance, and its gradient), splat (``view_matrix`` and ``render``: the room in one page); then fitting, with
-quality, for photos to Gaussians. backend says who draws: on a CPU numba_draw, whose loops are numba_project and
+growth and quality, for photos to Gaussians. backend says who draws: on a CPU numba_draw, whose loops are numba_project and
 numba_paint; on a GPU one of the two in the folder gpu. torch's way is what the others are compared with.
 Letters: N Gaussians, of which K are seen by a camera; M (pixel, Gaussian) pairs; H W pixels; C channels of values.
 """
@@ -12,11 +12,11 @@ from .backend import set_backend
 from .fitting import fit
 from .gaussians import Gaussians
 from .ply import load_ply, save_ply
-from .projection import NEAR, project
-from .quality import photo_psnr, psnr, ssim
+from .projection import project
+from .quality import photo_psnr, photo_ssim, psnr, ssim
 from .splat import render, view_matrix
 
 __all__ = [
-    "NEAR", "Gaussians", "backend", "fit", "load_ply", "photo_psnr", "project", "psnr", "render", "save_ply",
+    "Gaussians", "backend", "fit", "load_ply", "photo_psnr", "photo_ssim", "project", "psnr", "render", "save_ply",
     "set_backend", "ssim", "view_matrix",
 ]  # fmt: skip

@@ -6,13 +6,14 @@ A small version of 3DGS training that starts from a good guess (depth maps or po
 * loss 0.8 · L1 + 0.2 · (1 − SSIM) on one photo a step;
 * Adam on the raw values (logarithms of scales, logits of opacities, spherical-harmonic colors) with 3DGS's learning
   rates, all of them times ``lr_scale``: we take hundreds of steps where 3DGS takes 30,000;
-* every ``refine_every`` steps the faintest Gaussians are dropped and some are split. The number never passes
-  ``max_count``.
+* every ``refine_every`` steps the faintest Gaussians are dropped and some are split (growth.py). The number never
+  passes ``max_count``;
+* real cameras change their exposure from photo to photo: with ``exposure="affine"`` each photo has 12 numbers of its own
+  between the Gaussians' colors and its own (the per-image transform of Kerbl et al. 2024, "A Hierarchical 3D Gaussian
+  Representation").
 """
 
 from __future__ import annotations
-
-import math
 
 import torch
 import torch.nn.functional as F
@@ -20,16 +21,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..base.history import to_floats
-from ..scenes.scene import Scene
-from .gaussians import SH0, Gaussians, rotation_matrices
+from ..scenes.scene import Scene, View
+from .gaussians import SH0, Gaussians
+from .growth import REFINED, Densifier, refinements
 from .ply import stored
-from .quality import WINDOW, decibels, ssim
+from .quality import WINDOW, decibels, sharp_photos, ssim
 from .splat import render
 
-# 3DGS's learning rates; that of the means is per metre of scene extent and falls to a hundredth of it.
+# 3DGS's learning rates; that of the means is per unit of scene extent and falls to a hundredth of it.
 RATES = {"means": 1.6e-4, "quats": 1e-3, "scales": 5e-3, "opacities": 5e-2, "colors": 2.5e-3}
-FAINT = 0.02  # opacity under which a Gaussian is dropped
-REFINED = 0.8  # share of the steps after which the number of Gaussians stays, so that all have time to settle
+EXPOSURE_RATE = 2e-3
+SPLIT = 0.05  # share of the Gaussians that are split at a refinement, where the start is dense
+SPARSE = 8  # pixels of a photo for one Gaussian: a start with half as few grows until it has that many
 
 
 @torch.inference_mode(False)
@@ -41,8 +44,10 @@ def fit(
     *,
     lr_scale: float = 4.0,
     refine_every: int = 60,
-    split_share: float = 0.05,
+    split_share: float | None = None,
     max_count: int | None = None,
+    exposure: str | None = None,
+    drop_blurred: float = 0.0,
     backend: str = "auto",
     seed: int = 0,
     history: list | None = None,
@@ -50,27 +55,45 @@ def fit(
 ) -> Gaussians:
     """Gaussians that look more like the photos of ``scene`` than ``cloud`` did. ``cloud`` itself is not changed.
 
-    ``split_share`` of the Gaussians are split at each refinement, up to ``max_count`` (default 1.3 times the start);
-    0 keeps the number. ``backend`` is :func:`render`'s. ``history`` receives one dict a step: step, loss, psnr in dB of
-    that step's photo, count. Interrupting keeps what has been reached, and calling again goes on from there. Raises
-    ValueError for steps < 0, an unknown backend, an empty cloud or photos under 11×11.
+    Args:
+        split_share: of the Gaussians, split at each refinement, those with most error first; 0 keeps the number. By
+            default 0.05, and for a sparse start (points) what reaches ``max_count``.
+        max_count: by default 1.3 times the start, or one Gaussian for 8 pixels of a photo where the start has less than
+            half of that.
+        exposure: "affine" learns a 3×4 matrix for each photo, whose mean over photos is "nothing changed"; None does not.
+        drop_blurred: leave out photos that are less than this times as sharp as their neighbors: 0.6, say. 0 keeps all.
+        backend: :func:`render`'s.
+        history: receives one dict a step: step, loss, psnr in dB of that step's photo, count.
+
+    Rates are relative to the scene: a scene without metres, of any size, is fitted alike. Interrupting keeps what has
+    been reached, and calling again goes on from there.
+
+    Raises ValueError for steps < 0 and other settings out of range, an unknown backend or exposure, an empty cloud,
+    photos under 11×11, or when every photo is blurred.
     """
-    if steps < 0 or lr_scale <= 0 or refine_every < 1 or not 0 <= split_share < 1:
+    if steps < 0 or lr_scale <= 0 or refine_every < 1 or not 0 <= (split_share or 0) < 1 or not 0 <= drop_blurred <= 1:
         raise ValueError(
-            f"Need steps ≥ 0, lr_scale > 0, refine_every ≥ 1, 0 ≤ split_share < 1; "
-            f"got {steps}, {lr_scale}, {refine_every}, {split_share}."
+            f"Need steps ≥ 0, lr_scale > 0, refine_every ≥ 1, 0 ≤ split_share < 1, 0 ≤ drop_blurred ≤ 1; "
+            f"got {steps}, {lr_scale}, {refine_every}, {split_share}, {drop_blurred}."
         )
+    if exposure not in (None, "affine"):
+        raise ValueError(f'exposure is "affine" or None, got {exposure!r}.')
     if not len(cloud):
         raise ValueError("There are no Gaussians to fit; start from Gaussians.from_depth or from_points.")
     if min(scene.height, scene.width) < WINDOW:
         raise ValueError(f"SSIM needs photos of at least {WINDOW}×{WINDOW}, got {scene.height}×{scene.width}.")
     cloud.check()
+    scene = sharp_photos(scene, drop_blurred)
     cloud = cloud.to(scene.images.device)
     generator = torch.Generator().manual_seed(seed)
-    densifier = Densifier(len(cloud), split_share, int(1.3 * len(cloud)) if max_count is None else max_count)
+    densifier = Densifier(len(cloud), *_growth(len(cloud), scene, steps, refine_every, split_share, max_count))
     raw = _raw(cloud)
     rates = {name: rate * lr_scale * (_extent(scene) if name == "means" else 1) for name, rate in RATES.items()}
     groups = [{"name": name, "params": [parameter], "lr": rates[name]} for name, parameter in raw.items()]
+    exposures = torch.eye(3, 4).repeat(len(scene), 1, 1).to(cloud.means)
+    if exposure is not None:
+        exposures = _first_exposures(cloud, scene, exposures, backend).requires_grad_()
+        groups.append({"name": "exposures", "params": [exposures], "lr": EXPOSURE_RATE})
     optimizer = torch.optim.Adam(groups, eps=1e-15, fused=True)  # one pass over each parameter, not ten
     (of_means,) = (group for group in optimizer.param_groups if group["name"] == "means")
     order: list[int] = []
@@ -79,19 +102,28 @@ def fit(
         for step in bar:
             whole = dict(raw)  # an interrupt may fall between two parameters of a refinement
             order = order or torch.randperm(len(scene), generator=generator).tolist()
-            view = scene[order.pop()]
-            image, _ = render(_activated(raw), view.camera, backend=backend)
+            number = order.pop()
+            view = scene[number]
+            # One more channel, zero everywhere: the gradient of its values is the error that lies on each Gaussian.
+            drawn, silent = _activated(raw), raw["opacities"].new_zeros(len(raw["means"]), 1, requires_grad=True)
+            image, _ = render(drawn, view.camera, torch.cat([drawn.colors, silent], 1), backend=backend)
             if not image.requires_grad:
                 continue  # a camera that sees no Gaussian teaches nothing
-            image = image.permute(2, 0, 1)
-            loss = 0.8 * (image - view.image).abs().mean() + 0.2 * (1 - ssim(image, view.image))
+            image, listens = image[..., :3], image[..., 3]
+            if exposure is not None:
+                image = image @ exposures[number, :, :3].T + exposures[number, :, 3]
+            image, photo = (where_it_counts(picture, view) for picture in (image.permute(2, 0, 1), view.image))
+            error = (image - photo).abs()
+            loss = 0.8 * error.mean() + 0.2 * (1 - ssim(image, photo))
             of_means["lr"] = rates["means"] * 0.01 ** (step / steps)
             optimizer.zero_grad()
-            loss.backward()
-            densifier.watch(raw["means"])
+            (loss + (listens * error.detach().mean(0)).sum()).backward()
+            densifier.watch(silent.grad[:, 0])
             optimizer.step()
+            with torch.no_grad():  # colors and exposures share a freedom: the mean exposure changes nothing
+                exposures -= exposures.mean(0) - torch.eye(3, 4).to(exposures)
             if history is not None:
-                quality = decibels(image.detach().clamp(0, 1), view.image)
+                quality = decibels(image.detach().clamp(0, 1), photo)
                 history.append({"step": step, "loss": loss.detach(), "psnr": quality, "count": len(raw["means"])})
             if (step + 1) % refine_every == 0 and step + 1 < REFINED * steps:
                 densifier.refine(raw, optimizer)
@@ -124,56 +156,41 @@ def _activated(raw: dict[str, Tensor], brightest: float | None = None) -> Gaussi
     return Gaussians(raw["means"], raw["quats"], raw["scales"].exp(), raw["opacities"].sigmoid(), colors)
 
 
+@torch.no_grad()
+def _first_exposures(cloud: Gaussians, scene: Scene, exposures: Tensor, backend: str) -> Tensor:  # [V, 3, 4] -> same
+    """The gain of each photo's channels against the start, whose colors are means over photos: a photo comes up too rarely
+    in hundreds of steps to find out by itself."""
+    gains = []
+    for view in scene:
+        image, alpha = render(cloud, view.camera, backend=backend)
+        covered = alpha if view.mask is None else alpha * view.mask
+        gains.append((view.image * covered).sum((1, 2)) / (image * (covered > 0)[..., None]).sum((0, 1)).clamp_min(1e-6))
+    gains = torch.stack(gains).clamp(0.2, 5.0)
+    exposures[:, :, :3] = torch.diag_embed(gains / gains.log().mean(0).exp())
+    return exposures
+
+
+def where_it_counts(picture: Tensor, view: View) -> Tensor:  # [3, H, W]
+    """Black where the view's mask says that a pixel does not count: no difference there, and no gradient."""
+    return picture if view.mask is None else picture * view.mask
+
+
 def _extent(scene: Scene) -> float:
-    """3DGS's measure of a scene: 1.1 times the largest distance of a camera from the mean camera, but at least a
-    metre.
+    """3DGS's measure of a scene: 1.1 times the largest distance of a camera from the mean camera, but at least five times
+    the near plane: a metre, where there are metres.
     """
     centers = torch.stack([c.center for c in scene.cameras])
-    return max(1.0, 1.1 * float((centers - centers.mean(0)).norm(dim=1).max()))
+    return max(5 * scene.cameras[0].near, 1.1 * float((centers - centers.mean(0)).norm(dim=1).max()))
 
 
-class Densifier:
-    """Where Gaussians are added and dropped: 3DGS's adaptive density control (section 5.2).
-
-    What is almost invisible is dropped. What pulls hardest on its position is split in two along its longest axis: a
-    strong pull is the sign of detail that one Gaussian cannot show.
-    """
-
-    def __init__(self, count: int, share: float, max_count: int):
-        self.share, self.max_count = share, max_count
-        self.pull = torch.zeros(count, 2)  # summed length of the position's gradient, times seen
-
-    def watch(self, means: Tensor) -> None:
-        """After each backward pass."""
-        strength = means.grad.norm(dim=1)
-        self.pull = self.pull.to(strength.device)
-        self.pull += torch.stack([strength, (strength > 0).float()], 1)
-
-    @torch.no_grad()
-    def refine(self, raw: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-        """Drop the faint and split ``share`` of the rest, up to ``max_count``. Changes ``raw`` and ``optimizer``, one
-        group of which holds each of ``raw``'s parameters by its name."""
-        keep = torch.nonzero(raw["opacities"].sigmoid() > FAINT).squeeze(1)
-        room = max(0, min(math.ceil(self.share * len(keep)), self.max_count - len(keep)))
-        mean_pull = (self.pull[:, 0] / self.pull[:, 1].clamp_min(1))[keep]
-        parents = keep[mean_pull.topk(room).indices]
-        index = torch.cat([keep, parents])
-
-        first = torch.searchsorted(keep, parents)  # one child takes its parent's row, the other a new one at the end
-        second = torch.arange(len(keep), len(index), device=first.device)
-        axis = raw["scales"][parents].argmax(1)
-        length = raw["scales"][parents].exp().gather(1, axis[:, None])
-        along = rotation_matrices(raw["quats"][parents]).gather(2, axis[:, None, None].expand(-1, 3, 1)).squeeze(2)
-        values = {name: old[index].clone() for name, old in raw.items()}
-        # The children sit half a standard deviation to either side and are shorter, so that together they cover what
-        # the parent covered.
-        for rows, side in ((first, -0.5), (second, 0.5)):
-            values["means"][rows] += side * length * along
-            values["scales"][rows, axis] += math.log(0.7)
-
-        for group in optimizer.param_groups:  # Adam's memory follows its Gaussian
-            old, new = raw[group["name"]], torch.nn.Parameter(values[group["name"]])
-            memory = optimizer.state.pop(old, {})
-            optimizer.state[new] = {k: v[index] if v.shape == old.shape else v for k, v in memory.items()}
-            group["params"], raw[group["name"]] = [new], new
-        self.pull = self.pull.new_zeros(len(index), 2)
+def _growth(count: int, scene: Scene, steps: int, every: int, share: float | None, most: int | None) -> tuple[float, int]:
+    """Which share of the Gaussians is split at a refinement, and how many there may be."""
+    fine = scene.height * scene.width // SPARSE
+    sparse = fine > 2 * count
+    if most is None:
+        most = fine if sparse else int(1.3 * count)
+    if share is None:
+        times = refinements(steps, every)
+        reach = (most / count) ** (1 / times) - 1 if sparse and times else 0.0
+        share = min(1.0, max(SPLIT, 1.2 * reach))  # some are dropped on the way
+    return share, most

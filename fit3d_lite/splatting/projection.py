@@ -15,7 +15,6 @@ from ..scenes.camera import Camera
 from .gaussians import Gaussians, rotation_matrices
 
 ALPHA_MIN = 1 / 255  # a fainter contribution would not change an 8-bit picture
-NEAR = 0.2  # metres; Gaussians nearer than this smear over the whole picture
 EPS2D = 0.3  # pixels²; added to each 2D covariance, so that no Gaussian is thinner than a pixel
 CLAMP = 0.3  # the Jacobian is taken at most this far (in half fields of view) outside the picture
 
@@ -40,7 +39,7 @@ def geometry_dtype(cloud: Gaussians) -> torch.dtype:
 def project(
     cloud: Gaussians,
     camera: Camera,
-    near: float = NEAR,  # metres
+    near: float | None = None,  # metres; the camera's own when left out
     dtype: torch.dtype | None = None,  # of the result; by default geometry_dtype
 ) -> Projected:
     """Gaussians to the image plane; those behind the near plane or too faint to see (opacity < 1/255) are left out.
@@ -50,7 +49,7 @@ def project(
     each side, as gsplat does. Raises ValueError for a camera that :meth:`Camera.check` refuses or a near plane ≤ 0.
     """
     dtype = dtype or geometry_dtype(cloud)
-    seen, (rotation, coarse, fine) = near_to_far(cloud, camera, near, dtype)
+    seen, (rotation, coarse, fine) = near_to_far(cloud, camera, camera.near if near is None else near, dtype)
     local = (cloud.means[seen].to(dtype) - coarse - fine) @ rotation.T
     x, y, z = local.unbind(1)
     fx, fy, cx, cy, low_x, high_x, low_y, high_y = lens(camera)

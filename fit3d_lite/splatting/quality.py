@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..scenes.camera import Camera
-from ..scenes.scene import Scene
+from ..scenes.scene import Scene, View
 from .gaussians import Gaussians
 from .splat import render
 
@@ -97,9 +98,50 @@ def decibels(a: Tensor, b: Tensor) -> Tensor:  # []
 
 
 @torch.no_grad()
-def photo_psnr(cloud: Gaussians, scene: Scene) -> list[float]:
-    """PSNR in dB of each photo of ``scene`` against its render."""
-    return [psnr(render(cloud, v.camera)[0].clamp(0, 1).permute(2, 0, 1), v.image) for v in scene]
+def as_photo(cloud: Gaussians, view: View, exposure: str | None = None) -> Tensor:  # [3, H, W] in 0..1
+    """What a view's camera sees of the Gaussians; with ``exposure="affine"`` brought to the photo's exposure by the 3×4
+    matrix of colors that comes closest to it (least squares), and the photo itself where its mask counts nothing."""
+    image = render(cloud, view.camera)[0].permute(2, 0, 1)
+    counts = torch.ones_like(image[0], dtype=torch.bool) if view.mask is None else view.mask
+    if exposure == "affine":
+        image = image.clamp(0, 1)
+        rows = F.pad(image[:, counts].T.double(), (0, 1), value=1.0)
+        change = torch.linalg.lstsq(rows, view.image[:, counts].T.double()).solution.to(image)
+        image = torch.einsum("chw,cd->dhw", image, change[:3]) + change[3, :, None, None]
+    elif exposure is not None:
+        raise ValueError(f'exposure is "affine" or None, got {exposure!r}.')
+    return torch.where(counts, image.clamp(0, 1), view.image)
+
+
+def photo_psnr(cloud: Gaussians, scene: Scene, exposure: str | None = None) -> list[float]:
+    """PSNR in dB of each photo of ``scene``, where it counts, against its render; ``exposure``: see :func:`as_photo`."""
+    pairs = ((as_photo(cloud, view, exposure), view) for view in scene)
+    return [psnr(*(p if v.mask is None else p[:, v.mask] for p in (image, v.image))) for image, v in pairs]
+
+
+def photo_ssim(cloud: Gaussians, scene: Scene, exposure: str | None = None) -> list[float]:
+    """SSIM of each photo of ``scene`` against its render."""
+    return [float(ssim(as_photo(cloud, view, exposure), view.image)) for view in scene]
+
+
+def sharpness(images: Tensor) -> Tensor:  # [V, 3, H, W] -> [V]
+    """Variance of the Laplacian of the grey photo: small where it is blurred, or where there is nothing to see."""
+    kernel = images.new_tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]
+    return F.conv2d(images.mean(1, keepdim=True), kernel).flatten(1).var(1)
+
+
+def sharp_photos(scene: Scene, least: float) -> Scene:
+    """The photos that are at least ``least`` times as sharp as the median of two neighbors on each side, which show
+    nearly the same. Raises ValueError when none is left."""
+    if not least or len(scene) < 3:
+        return scene
+    sharp, last = sharpness(scene.images), len(scene)
+    near = [[j for j in range(max(0, i - 2), min(last, i + 3)) if j != i] for i in range(last)]
+    kept = [i for i in range(last) if sharp[i] >= least * sharp[near[i]].median()]
+    if not kept:
+        raise ValueError(f"all {last} photos are less than {least:g} times as sharp as their neighbors: lower drop_blurred.")
+    return scene if len(kept) == last else scene[kept]
+
 
 @torch.inference_mode(False)  # whatever mode the first picture is drawn in, here gradients are taken
 @torch.enable_grad()

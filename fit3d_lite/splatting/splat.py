@@ -27,7 +27,7 @@ from . import backend as backends
 from .blend import Composite, PairWeights, row_starts
 from .gaussians import Gaussians
 from .pairs import list_pairs
-from .projection import NEAR, ellipses, every_ellipse, project
+from .projection import ellipses, every_ellipse, project
 
 
 def view_matrix(
@@ -35,7 +35,7 @@ def view_matrix(
     camera: Camera,
     *,
     differentiable: bool = False,
-    near: float = NEAR,  # metres
+    near: float | None = None,  # metres; the camera's own when left out
     backend: str = "auto",
 ) -> Tensor:  # sparse [H*W, N]
     """The blending weights of every pixel: ``W[pixel, n]`` = alpha of Gaussian n there, times what the nearer ones
@@ -46,6 +46,7 @@ def view_matrix(
     ``W @ values`` passes gradients to means, quats, scales and opacities too. ``backend``: see backend.py.
     Raises ValueError for a camera or a cloud that their ``check`` refuses, or a backend that cannot run here.
     """
+    near = camera.near if near is None else near
     if differentiable:
         weights, gaussian, pixel = _all_weights(cloud, camera, near, backend)
         # Not marked as coalesced: within a pixel the pairs stand in depth order, not in column order.
@@ -62,11 +63,12 @@ def folded_matrix(
     down: int = 1,
     across: int = 1,
     *,
-    near: float = NEAR,  # metres
+    near: float | None = None,  # metres; the camera's own when left out
     backend: str = "auto",
 ) -> Tensor:  # sparse CSR [H/down * W/across, N]
     """The view matrix with each block of ``down`` × ``across`` pixels, of which the picture must be made, folded into one
     row by their mean. No gradient; otherwise as :func:`view_matrix`."""
+    near = camera.near if near is None else near
     h, w = camera.height // down, camera.width // across
     if backends.choose(backend, cloud) == "numba":
         return backends.module("numba").matrix(cloud.check(), camera, near, down, across)
@@ -86,7 +88,7 @@ def render(
     values: Tensor | None = None,  # [N, C]; the colors when left out
     *,
     background: Tensor | None = None,  # [C], seen where the opacity is below 1
-    near: float = NEAR,  # metres
+    near: float | None = None,  # metres; the camera's own when left out
     backend: str = "auto",
 ) -> tuple[Tensor, Tensor]:  # [H, W, C], [H, W]
     """``W @ values`` as a picture, and the opacity of each pixel. Differentiable in the Gaussians and in the values.
@@ -98,6 +100,7 @@ def render(
     values = cloud.colors if values is None else values
     if values.ndim != 2 or len(values) != len(cloud):
         raise ValueError(f"values must be [N, C] with N = {len(cloud)} Gaussians, got {list(values.shape)}.")
+    near = camera.near if near is None else near
     cloud.check()  # camera and near plane are checked where they are used
     chosen = backends.choose(backend, cloud, values)
     if chosen == "torch":

@@ -16,7 +16,6 @@ from torch import Tensor
 from ..scenes.camera import Camera
 from ..scenes.space import axes_of, ball_around
 from ..splatting.gaussians import Gaussians
-from ..splatting.projection import NEAR
 from ..splatting.splat import render
 from ..widgets.slider import Frames, frames_slider
 
@@ -117,7 +116,7 @@ def fly(
     path: list[Camera],
     values: Tensor | dict[str, Tensor] | None = None,  # [N, 3] in 0..1; several are drawn side by side, by name
     background: float = 1.0,
-    near: float = NEAR,  # metres
+    near: float | None = None,  # metres; the cameras' own when left out
     caption: str = "",
     seconds: float = 0.15,
     quality: int = 78,

@@ -533,7 +533,7 @@ def test_recipes_are_the_published_ones_and_refuse_nonsense():
     ):
         with pytest.raises(ValueError, match=said):
             named_recipe("paper", **changes)
-    with pytest.raises(ValueError, match="recipe must be one of paper, lite, or a Recipe; got 'best'"):
+    with pytest.raises(ValueError, match="recipe must be one of paper, lite, one-scene, or a Recipe; got 'best'"):
         named_recipe("best")
 
 
@@ -637,7 +637,8 @@ def test_command_line_trains_resumes_and_writes_weights_that_load(tmp_path, caps
     ("words", "said"),
     [
         ("--rooms 1 --out x.bin", "--out must end in .safetensors or .pth"),
-        ("--out x.pth", "name scenes: --rooms 6"),
+        ("--out x.pth", "name scenes: --scene colmap:my/scan"),
+        ("--scene colmop:here --out x.pth", "a scene is .*rgbd:PATH.*got 'colmop:here'"),
         ("--rooms 1 --out x.pth --train adapter", "an adapter is no part of a timm state dict"),
         ("--rooms 1 --out x.pth --lr -1", "lr must be above 0"),
         ("--rooms 1 --out x.pth --resume", "--resume needs --checkpoint"),
@@ -661,11 +662,12 @@ def test_command_line_says_in_one_line_what_is_wrong(words, said, tmp_path, monk
 def test_command_line_reads_the_frames_asked_for_and_keeps_proportions(monkeypatch, vit):
     asked = []
     wide = f3d.room(1000, 3, 48, shadows=False).cropped(0, 6, 48, 36)
-    monkeypatch.setattr(command, "rgbd", lambda *args: asked.append(args) or wide)
+    monkeypatch.setattr("fit3d_lite.captures.rgbd", lambda *args, **options: asked.append((args, options)) or wide)
     words = "--rgbd scan --out x.pth --size 36 --depth-scale 5000 --frames".split()
     for frames, meant in (("5", 5), ("0:9:2", slice(0, 9, 2)), (":4", slice(None, 4))):
         (scene,) = command.own_scenes(command.arguments([*words, frames]))
-        assert asked.pop() == (Path("scan"), meant, 36, 5000.0) and (scene.height, scene.width) == (36, 36)
+        assert asked.pop() == (("scan",), {"frames": meant, "size": 36, "depth_scale": 5000.0})
+        assert (scene.height, scene.width) == (36, 36)
         assert scene.cameras[0].K[0, 2] == wide.cameras[0].K[0, 2] - 6  # cut, not squeezed
     with pytest.raises(SystemExit) as ended:
         command.arguments([*words, "a:b"])

@@ -214,7 +214,8 @@ def test_fit_is_repeatable_with_a_seed():
 
 
 def test_splitting_keeps_the_picture_nearly_the_same_and_dropping_removes_the_faint():
-    from fit3d_lite.splatting.fitting import Densifier, _raw
+    from fit3d_lite.splatting.fitting import _raw
+    from fit3d_lite.splatting.growth import Densifier
 
     scene = painted_box(2)
     cloud = Gaussians.from_depth(scene, count=300)
