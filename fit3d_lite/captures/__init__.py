@@ -1,7 +1,7 @@
 """Real data: photos with measured depth and poses, read into a Scene; photos with labels, read when asked for.
 
     rgbd(folder)     any capture in the plain layout: images/, depth/, poses.txt, K.txt
-    colmap(folder)   a COLMAP model with its photos: no depth, but .points
+    colmap(folder)   a COLMAP model with its photos: no depth, but .points; nerfstudio(), scannetpp(), tum() likewise
     office()         a public capture of an office kitchen, downloaded on demand
     find_office()    where that capture already lies, without touching the network
     stereo()         a motorcycle photographed twice, with measured depth; comes with scikit-image
@@ -12,11 +12,16 @@ Each layout has a file of its own. Read rgbd.py, then frames.py (the door where 
 download. For labelled photos read photos.py, then nyu.py or folders.py. Letters: V views, H W pixels, M classes.
 """
 
+from ..base.unpack import unpack
 from .colmap import colmap
 from .folders import ade20k, voc
+from .nerfstudio import nerfstudio, scannetpp
 from .nyu import nyu
 from .office import find_office, office
 from .rgbd import rgbd
 from .stereo import stereo
+from .tum import tum
 
-__all__ = ["ade20k", "colmap", "find_office", "nyu", "office", "rgbd", "stereo", "voc"]
+__all__ = [
+    "ade20k", "colmap", "find_office", "nerfstudio", "nyu", "office", "rgbd", "scannetpp", "stereo", "tum", "unpack", "voc",
+]  # fmt: skip

@@ -101,6 +101,11 @@ def find_models(folder: Path) -> list[Path]:
 def read_model(path: Path):
     """The pycolmap.Reconstruction in a folder. ValueError where it is damaged or empty."""
     pycolmap = need_pycolmap()
+    for part in PARTS:
+        if (path / f"{part}.bin").is_file():
+            check_binary(path / f"{part}.bin", part, pycolmap)
+        else:
+            check_text(path / f"{part}.txt", part, pycolmap.CameraModelId.__members__)
     try:
         model = pycolmap.Reconstruction(path)
     except (ValueError, RuntimeError, IndexError, KeyError) as error:
@@ -109,6 +114,52 @@ def read_model(path: Path):
     if not model.num_reg_images():
         raise ValueError(f"{path} has {model.num_cameras()} cameras but no photo with a pose.")
     return model
+
+
+def check_binary(path: Path, part: str, pycolmap) -> None:
+    """Raise ValueError where the file ends before its last record: pycolmap fills what is missing in a camera with
+    whatever lies in memory."""
+    data, at = path.read_bytes(), 8
+    count = int.from_bytes(data[:8], "little")
+
+    def number(offset: int, size: int) -> int:
+        return int.from_bytes(data[offset : offset + size], "little")
+
+    for record in range(1, count + 1):
+        if part == "cameras":  # id, model, width, height; then the model's parameters
+            try:
+                camera = pycolmap.Camera.create_from_model_id(1, pycolmap.CameraModelId(number(at + 4, 4)), 1.0, 1, 1)
+            except (ValueError, TypeError):
+                raise ValueError(f"{path}, camera {record}: there is no camera model {number(at + 4, 4)}.") from None
+            at += 24 + 8 * len(camera.params)
+        elif part == "images":  # id, quaternion, translation, camera; name up to a zero; then its 2D points
+            end = data.find(b"\0", at + 64) + 1
+            at = end + 8 + 24 * number(end, 8) if end else len(data) + 1
+        else:  # id, place, color, error; then its track
+            at += 51 + 8 * number(at + 43, 8)
+        if at > len(data):
+            raise ValueError(
+                f"{path} ends at byte {len(data):,}, within record {record:,} of {count:,}: it is cut off; copy it again."
+            )
+
+
+def check_text(path: Path, part: str, models=()) -> None:
+    """Raise ValueError, with the line, where a word is not a number, words are missing, or a model is none of these."""
+    start, least = {"cameras": (2, 5), "images": (0, 10), "points3D": (0, 8)}[part]
+    points_follow = False  # in images.txt a line of 2D points, which may be empty, follows each photo's
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        words = line.split()
+        if not points_follow and (not words or words[0].startswith("#")):
+            continue
+        try:
+            [float(word) for word in (words[:9] if part == "images" and not points_follow else words[start:])]
+            if not points_follow and len(words) < least:
+                raise ValueError(f"{len(words)} words where at least {least} belong")
+            if part == "cameras" and words[1] not in models:
+                raise ValueError(f"there is no camera model {words[1]}")
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}.") from None
+        points_follow = part == "images" and not points_follow
 
 
 def need_pycolmap():
@@ -124,14 +175,17 @@ def need_pycolmap():
 
 def lens_of(camera) -> Lens:
     """A pycolmap.Camera as a Lens."""
+    if camera.is_spherical():
+        raise ValueError(f"Camera model {camera.model.name} is a panorama: cut it into views of a pinhole first.")
     K = np.array(camera.calibration_matrix())
-    if camera.is_undistorted():
-        return Lens(K, camera.width, camera.height)
 
     def bend(rays: np.ndarray) -> np.ndarray:
         return camera.img_from_cam(np.concatenate([rays, np.ones_like(rays[:, :1])], 1))
 
-    return Lens(K, camera.width, camera.height, tuple(camera.params), bend=bend)
+    some = np.stack(np.meshgrid(np.linspace(-0.5, 0.5, 5), np.linspace(-0.5, 0.5, 5)), -1).reshape(-1, 2)
+    pinhole = np.abs(bend(some) - (some * K.diagonal()[:2] + K[:2, 2])).max() < 1e-6  # a fisheye without k is none
+    extra = tuple(camera.params[list(camera.extra_params_idxs())])
+    return Lens(K, camera.width, camera.height) if pinhole else Lens(K, camera.width, camera.height, extra, bend=bend)
 
 
 def points_of(model, order: list[int]) -> ScenePoints | None:

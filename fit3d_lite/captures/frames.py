@@ -157,7 +157,7 @@ def _read(frame: Frame, sizes: dict, depth_scale: float, stored: bool, lenses: d
         except ValueError as error:
             raise ValueError(f"{frame.where or frame.photo}: {error}") from None
     lens, K = lenses[key]
-    camera = Camera(torch.from_numpy(K).float(), torch.from_numpy(frame.pose), width, height)
+    camera = Camera(torch.from_numpy(K).float(), torch.from_numpy(frame.pose).float(), width, height)
     image = torch.from_numpy(lens.undistort(K, pixels)).permute(2, 0, 1).float() / 255
     maps = [read_depth(frame.depth) / depth_scale if frame.depth else None, _mask(frame.mask) if frame.mask else None]
     for what, path, i in (("depth map", frame.depth, 0), ("mask", frame.mask, 1)):

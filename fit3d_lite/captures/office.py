@@ -18,8 +18,8 @@ from ..base.machine import asset, cache_folder
 from ..base.resume import no_way
 from ..scenes.scene import Scene
 from .frames import assemble
-from .reading import choose
-from .rgbd import frames_of, photo_of, read_K, read_poses
+from .reading import choose, read_K
+from .rgbd import frames_of, photo_of, read_poses
 
 __all__ = ["find_office", "office"]
 

@@ -109,3 +109,28 @@ def read_depth(path: Path) -> Tensor:  # [H, W] in the file's units
         kind = "8-bit" if pixels.dtype == np.uint8 else str(pixels.dtype)
         raise ValueError(f"{path} is {kind} (mode {mode}); a depth map is a 16-bit grey PNG.")
     return torch.from_numpy(np.where(pixels == 65535, 0, pixels).astype(np.float32))
+
+
+def read_K(path: Path) -> np.ndarray:  # [3, 3] float64
+    """The 3×3 matrix in a text file, one row a line; of a 3×4 or 4×4, as ScanNet writes it, the part that counts."""
+    try:
+        K = [[float(word) for word in words] for _, words in number_lines(path)]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; it must hold a 3×3 matrix of numbers.") from None
+    shape = [len(row) for row in K]
+    if shape in ([4] * 3, [4] * 4) and not any(row[3] for row in K[:3]) and K[3:] in ([], [[0, 0, 0, 1]]):
+        return np.array(K)[:3, :3]
+    if shape != [3, 3, 3]:
+        raise ValueError(f"{path} must hold a 3×3 matrix, one row a line, got {len(K)} rows of {shape}.")
+    return np.array(K)
+
+
+def number_lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Number and words of each line, split at blanks or commas; empty lines and those that start with # are left out."""
+    check_file(path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").replace(",", " ").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text in UTF-8 ({error}).") from None
+    words = [(number, line.split()) for number, line in enumerate(lines, 1)]
+    return [(number, row) for number, row in words if row and row[0][0] != "#"]

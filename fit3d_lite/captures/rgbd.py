@@ -18,7 +18,7 @@ from ..scenes.lens import Lens
 from ..scenes.scene import Scene
 from .frames import Frame, assemble, inverse_pose
 from .judging import judge_geometry, name_lost_frames
-from .reading import PHOTOS, check_file, choose, counting_order, size_of
+from .reading import PHOTOS, choose, counting_order, number_lines, read_K, size_of
 
 __all__ = ["rgbd"]
 
@@ -92,7 +92,7 @@ def read_layout(folder: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
 def read_poses(path: Path) -> np.ndarray:  # [V, 4, 4] float64
     """The matrices of a file with the 16 numbers of a 4×4 or the 12 of a 3×4 in a line."""
     rows = []
-    for number, words in _lines(path):
+    for number, words in number_lines(path):
         try:
             row = [float(word) for word in words]
         except ValueError as error:
@@ -101,31 +101,6 @@ def read_poses(path: Path) -> np.ndarray:  # [V, 4, 4] float64
             raise ValueError(f"{path}, line {number} has {len(row)} numbers; a line holds the 16 of a 4×4 matrix.")
         rows.append(row + [0.0, 0.0, 0.0, 1.0][: 16 - len(row)])
     return np.array(rows, dtype=np.float64).reshape(-1, 4, 4)
-
-
-def read_K(path: Path) -> np.ndarray:  # [3, 3] float64
-    """The 3×3 matrix in a text file, one row a line; of a 3×4 or 4×4, as ScanNet writes it, the part that counts."""
-    try:
-        K = [[float(word) for word in words] for _, words in _lines(path)]
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}; it must hold a 3×3 matrix of numbers.") from None
-    shape = [len(row) for row in K]
-    if shape in ([4] * 3, [4] * 4) and not any(row[3] for row in K[:3]) and K[3:] in ([], [[0, 0, 0, 1]]):
-        return np.array(K)[:3, :3]
-    if shape != [3, 3, 3]:
-        raise ValueError(f"{path} must hold a 3×3 matrix, one row a line, got {len(K)} rows of {shape}.")
-    return np.array(K)
-
-
-def _lines(path: Path) -> list[tuple[int, list[str]]]:
-    """Number and words of each line, split at blanks or commas; empty lines and those that start with # are left out."""
-    check_file(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").replace(",", " ").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not text in UTF-8 ({error}).") from None
-    words = [(number, line.split()) for number, line in enumerate(lines, 1)]
-    return [(number, row) for number, row in words if row and row[0][0] != "#"]
 
 
 def photo_of(folder: Path, stem: str) -> Path | None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-WIDEST, STEP = 0.2, 1.01  # focal lengths are tried from twice the given one down to a fifth of it, 1 % at a time
+# Focal lengths that are tried, as parts of the given one. A view needing more than twice of it is no view of the photo.
+FOCALS = np.concatenate([np.geomspace(20, 2, 40, endpoint=False), np.geomspace(2, 0.2, 230)])
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,16 @@ class Lens:
         """K of the undistorted photo, of the same size. Raises ValueError where no pinhole view fits inside."""
         if self.straight:
             return self.K
-        K = self.K.copy()
-        found = None
-        # From a narrow view outwards: further out, a polynomial may bend back into the photo.
-        for focal in 2.0 * STEP ** -np.arange(np.log(2.0 / WIDEST) / np.log(STEP)):
+        center, around = self.K[:2, 2], _border(self.width, self.height)
+        K, found, reached = self.K.copy(), None, 0.0
+        # From a narrow view outwards, as long as the border moves outwards too: further out a polynomial may bend back.
+        for focal in FOCALS:
             K[0, 0], K[1, 1] = self.K[0, 0] * focal, self.K[1, 1] * focal
-            bent = self.pixels((_border(self.width, self.height) - K[:2, 2]) / K.diagonal()[:2])
-            if not (np.isfinite(bent).all() and (bent >= 0).all() and (bent <= (self.width, self.height)).all()):
+            bent = self.pixels((around - center) / K.diagonal()[:2])
+            radius = np.linalg.norm(bent - center, axis=1)
+            if not ((radius > reached).all() and (bent >= 0).all() and (bent <= (self.width, self.height)).all()):
                 break
-            found = K.copy()
+            found, reached = (K.copy() if focal <= 2 else None), radius
         if found is None:
             raise ValueError(
                 f"The distortion {tuple(round(float(k), 4) for k in self.distortion)} leaves no pinhole view inside "
