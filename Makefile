@@ -8,6 +8,9 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 # Waiting threads soon sleep instead of spinning: beside any other busy process that is several times faster
 # (bench/bench_waiting.py). libgomp reads it when torch is loaded, so it is set here; a value of your own wins.
 export GOMP_SPINCOUNT ?= 1000
+# Tests run in JOBS processes of one thread each: most of their work is small, and two threads of one process seldom share it.
+JOBS ?= 2
+PYTEST = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -q -n $(JOBS) --dist loadfile
 export FIT3D_PROFILE ?= $(if $(filter test,$(MAKECMDGOALS)),quick,)
 
 .PHONY: help setup course test lint unit notebooks bench bench-gpu colab profiles figures owner release notebooks-clean clean
@@ -44,13 +47,13 @@ lint: setup
 	@$(PY) -m ruff check .
 unit: lint
 	@echo "test 2/3: unit tests in tests/"
-	@$(PY) -m pytest -q --durations=5 tests
+	@$(PYTEST) --durations=5 tests
 notebooks: unit
 ifeq ($(NOTEBOOKS),)
 	@echo "test 3/3: notebooks/ has no notebook yet, nothing to run"
 else
 	@echo "test 3/3: running $(words $(NOTEBOOKS)) notebooks, quick profile"
-	@MPLBACKEND= $(PY) -m pytest -q --nbmake --nbmake-timeout=300 --durations=0 --durations-min=1 notebooks
+	@MPLBACKEND= $(PYTEST) --nbmake --nbmake-timeout=300 --durations=0 --durations-min=1 notebooks
 endif
 
 bench: setup
