@@ -1,6 +1,6 @@
 """How waiting threads should wait: torch's two threads on two cores, alone and beside a program that keeps both cores busy.
 
-    make bench ONLY=waiting      # about four minutes
+    make bench ONLY=waiting      # about ten minutes: spinning beside busy programs is as slow as the table says
 
 libgomp reads its variables when torch is loaded, so each row is a fresh process. Rows take turns, and each number is the
 median of its turns.
@@ -66,6 +66,7 @@ def main() -> None:
         finally:
             for other in others:
                 other.kill()
+        print(title, found, flush=True)
         medians = {way: [statistics.median(t) for t in zip(*times, strict=True)] for way, times in found.items()}
         base = medians["nothing set"]
         body = [
