@@ -21,7 +21,11 @@ def main(given: list[str] | None = None) -> int:
         print(f"{asked}usage: python -m fit3d_lite COMMAND [options]\n\n" + "\n".join(lines), file=sys.stderr if asked else None)
         return 2 if asked or not given else 0
     module = importlib.import_module(f".{COMMANDS[given[0]][0]}", __package__)
-    return module.main(given[1:]) or 0
+    try:
+        return module.main(given[1:]) or 0
+    except (ValueError, OSError, MemoryError, ArithmeticError, RuntimeError, KeyboardInterrupt) as error:
+        print(f"{given[0]}: {str(error) or 'stopped'}", file=sys.stderr)  # what a reader can mend is no traceback
+        return 2
 
 
 if __name__ == "__main__":

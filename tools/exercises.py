@@ -99,6 +99,9 @@ def faults(name: str, cell: str, solution: str | None) -> list[str]:
 
 def main(asked: list[str]) -> int:
     bad = 0
+    if unknown := sorted(set(asked) - set(lessons())):
+        print(f"exercises: no lesson {', '.join(unknown)}; there are {', '.join(lessons())}")
+        return 2
     for lesson, path in lessons().items():
         if asked and lesson not in asked:
             continue

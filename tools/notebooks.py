@@ -119,6 +119,9 @@ def lint(path: Path, repo: str | None = None) -> list[str]:
 def main(arguments: list[str]) -> int:
     command, *names = arguments or ["lint"]
     paths = [Path(n) for n in names] or all_notebooks()
+    if missing := [str(p) for p in paths if not p.is_file()]:
+        print(f"notebooks: there is no {', '.join(missing)}")
+        return 2
     if command in ("dress", "clean"):
         changed = [p.name for p in paths if dress(p)]
         print(f"notebooks: {len(paths)} looked at, {len(changed)} rewritten {' '.join(changed)}")

@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..base.inputs import check_whole
+
 __all__ = ["WAYS", "Assembly", "Combine", "RawPixels", "assembled", "levels_of"]
 
 WAYS = ("concat", "add", "fusion")
@@ -45,6 +47,9 @@ class Assembly:
 
     def __init__(self, vits, way: str = "concat"):
         self.vits = tuple(vits) if isinstance(vits, Sequence) else (vits,)
+        for vit in self.vits:
+            if not hasattr(vit, "fingerprint"):
+                raise ValueError(f"An assembly is made of ViTs, as load_vit gives them, not of {type(vit).__name__}.")
         self.way = way
         if not self.vits:
             raise ValueError("An assembly needs at least one ViT.")
@@ -140,6 +145,7 @@ class RawPixels:
     blocks, name, model = 1, "raw RGB", None
 
     def __init__(self, patch_size: int = 8, device=None):
+        check_whole(1, patch_size=patch_size)
         self.patch_size, self.channels = patch_size, 3 * patch_size**2
         self.mean = torch.full((1, 3, 1, 1), 0.5, device=device)
 
@@ -151,6 +157,8 @@ class RawPixels:
 
     def extract(self, images: Tensor, block: int | list[int] = -1, norm: bool = True, cls: bool = False, quiet=True):
         """As ``ViT.extract``; every block is the same, and there is no norm to apply."""
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"images must be [V, 3, H, W] in 0..1, not {list(images.shape)}.")
         h, w = self.grid(*images.shape[-2:])
         size = (h * self.patch_size, w * self.patch_size)
         if size != tuple(images.shape[-2:]):

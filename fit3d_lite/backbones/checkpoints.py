@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..base import whole
+from ..base.inputs import existing_file
 from ..base.machine import asset
 from . import compact
 from .wrappings import ANCHOR, refused_by_the_safe_loader, unwrapped
@@ -34,6 +35,7 @@ NAMES = {
 }
 # Architecture of the embedded ViT: a timm name, and what differs from it.
 SMALL = {"timm": NAMES["dinov2_small"], "depth": 8}
+BASE = "vit_small.safetensors"  # of which the file of a network may hold the difference alone (compact.py)
 # What originals carry beside the network that gives features: a classifier, DINOv2's mask token, MAE's decoder.
 BESIDE = ("head.", "mask_token", "decoder_")
 
@@ -47,13 +49,11 @@ def read_weights(path) -> tuple[dict[str, Tensor], dict[str, str]]:
     which weights were taken.
 
     Raises:
-        FileNotFoundError. ValueError: truncated, not a checkpoint, without tensors, with several networks, or with
+        FileNotFoundError. ValueError: no file, truncated, not a checkpoint, without tensors, with several networks, or with
         something that only an unsafe loader opens.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint at {path.absolute()}")
-    broken = f"{path} ({path.stat().st_size:,} bytes) cannot be read: it is truncated or no checkpoint. Get it again"
+    path = existing_file(path, "checkpoint")
+    broken = f"{path} ({path.stat().st_size:,} bytes) cannot be read: it is truncated or no checkpoint. Delete it, get it again"
     if path.suffix == ".safetensors":
         try:
             with safetensors.safe_open(path, "pt") as file:
@@ -63,8 +63,10 @@ def read_weights(path) -> tuple[dict[str, Tensor], dict[str, str]]:
             raise ValueError(f"{broken} ({error}).") from error
         whole.refuse_damage(path, metadata.get(whole.DIGEST), state, "get it again, or save it again")
         state = compact.from_int8(state)
-        if "base" in metadata:
-            state = compact.added(read_weights(asset(json.loads(metadata["base"])))[0], state)
+        if base := metadata.get("base"):
+            if base != json.dumps(BASE):
+                raise ValueError(f"{path} is a difference to {base}; only {BASE}, which comes with fit3d_lite, can be its base")
+            state = compact.added(read_weights(asset(BASE))[0], state)
         return unwrapped(state, path), metadata
     # FiT3D's training puts its command line (a Namespace) and its schedule (a Counter) beside the weights. Both are
     # plain containers; nothing else that could run code is let in.
@@ -100,6 +102,8 @@ def load_strictly(model: nn.Module, state: dict[str, Tensor], name: str, source)
         remedy = f"It fits {' and '.join(fitting)}: use that name." if fitting else "It fits none of our models."
         more = f", and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise ValueError(f"{source} does not fit {name}: {'; '.join(differences[:3])}{more}. {remedy}")
+    if whole_numbers := [key for key, tensor in state.items() if not tensor.is_floating_point()]:
+        raise ValueError(f"{source} holds {state[whole_numbers[0]].dtype} in {whole_numbers[0]}, where weights are floats")
     # The published files are fp32; a model that was built without memory takes the tensors as they are.
     state = {key: tensor.to(model.state_dict()[key].dtype) for key, tensor in state.items()}
     if lost := [key for key, tensor in state.items() if not tensor.isfinite().all()]:

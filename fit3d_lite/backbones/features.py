@@ -17,6 +17,7 @@ import hashlib
 import tempfile
 import warnings
 from collections.abc import Callable
+from numbers import Number
 from pathlib import Path
 
 import safetensors
@@ -25,6 +26,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..base import whole
+from ..base.inputs import check_whole
 from ..base.machine import best_dtype, out_of_memory
 from .assembly import Assembly, Tokens, assembled, levels_of
 
@@ -80,10 +82,11 @@ def in_batches(
     quiet: bool = False,
 ):
     """The work behind ``ViT.extract``, which says what the arguments mean and what is raised."""
-    if batch is not None and batch < 1:
-        raise ValueError(f"batch is {batch} and must be at least 1, or None to fit the memory")
+    check_whole(1, batch=batch)
     dtype = dtype or best_dtype(vit.mean.device)
-    blocks = [block] if isinstance(block, int) else list(block)
+    if dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        raise ValueError(f"dtype must be torch.float32, torch.float16 or torch.bfloat16, got {dtype!r}.")
+    blocks = [block] if isinstance(block, Number) else list(block)
     options = {"block": blocks, "norm": norm, "cls": cls}
 
     def make() -> dict[str, Tensor]:
@@ -246,5 +249,5 @@ def tokens_of(vit, images: Tensor, levels: int = 1) -> Tokens:  # images: [B, 3,
     tokens = {str(level): f for level, f in enumerate(feats)} | {"cls": cls}
     tokens = {name: tensor.to("cpu", torch.float16).contiguous() for name, tensor in tokens.items()}
     if not all(tensor.isfinite().all() for tensor in tokens.values()):
-        raise FloatingPointError(f"{vit.name} gives features beyond ±65504, which half precision cannot keep.")
+        raise FloatingPointError(f"{vit.name} gives features beyond ±65504, which half precision cannot keep, or NaN.")
     return tokens

@@ -4,7 +4,6 @@ Everything is built through timm's public calls with ``num_classes=0, dynamic_im
 (hubconf.py), and loaded strictly, so that timm 1.0.20 and the newest give the same features.
 """
 
-import json
 import os
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 
 from ..base import download
+from ..base.inputs import check_kind
 from ..base.machine import asset, cache_folder
 from . import checkpoints
 from .adapters import add_adapter
@@ -31,7 +31,8 @@ KINDS = ("original", "fit3d", "random", "wrong_poses")
 
 def build(name: str, weights="original", cache=None, seed: int = 0) -> tuple[nn.Module, str, dict]:
     """Model, name and configuration for ``ViT``; the arguments and what is raised are those of ``load_vit``."""
-    if weights not in KINDS and not Path(weights).suffix:
+    check_kind(str, name=name)
+    if weights not in KINDS and not (isinstance(weights, str | Path) and Path(weights).suffix):
         raise ValueError(f'weights must be "original", "fit3d", "random", "wrong_poses" or the path of a file, not {weights!r}')
     options = {"depth": SMALL["depth"]} if name == "small" else {}
     timm_name = SMALL["timm"] if name == "small" else NAMES.get(name, name)
@@ -56,8 +57,8 @@ def build(name: str, weights="original", cache=None, seed: int = 0) -> tuple[nn.
         model = _seeded(create, seed)
     else:
         file = _file(name, timm_name, weights, cache)
-        state, metadata = checkpoints.read_weights(file)
-        adapter = json.loads(metadata.get("config", "{}")).get("adapter")
+        state, _ = checkpoints.read_weights(file)
+        adapter = len(state["norm.down.weight"]) if "norm.down.weight" in state else None
         model = checkpoints.without_weights(lambda: _adapted(create(), adapter))
         checkpoints.load_strictly(model, state, name, file)
         if adapter:

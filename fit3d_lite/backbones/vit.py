@@ -12,12 +12,15 @@ from i·H/h to (i+1)·H/h and j·W/w to (j+1)·W/w: the patch grid is the same c
 import hashlib
 import json
 import math
+from numbers import Integral, Number
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..base.machine import usual_torch
+from ..base.inputs import as_tensor
+from ..base.machine import usable_device, usual_torch
 from .checkpoints import NAMES, save_checkpoint, save_vit
 from .features import in_batches, raw_bytes
 from .load import build
@@ -79,8 +82,8 @@ class ViT(nn.Module):
         """
         if not checked:
             check_images(images)
-        asked = [block] if isinstance(block, int) else list(block)
-        if not asked or not all(-self.blocks <= b < self.blocks for b in asked):
+        asked = [block] if isinstance(block, Number) else list(block)
+        if not asked or not all(isinstance(b, Integral) and -self.blocks <= b < self.blocks for b in asked):
             raise ValueError(
                 f"block {block} is asked for; {self.name} has blocks 0 to {self.blocks - 1}, or -1 to {-self.blocks}"
             )
@@ -135,6 +138,8 @@ class ViT(nn.Module):
             ValueError: as ``features``. MemoryError: one image alone does not fit. FloatingPointError: the features are
             not finite, which fp16 can cause.
         """
+        if isinstance(images, np.ndarray):
+            images = as_tensor(images, "images")
         check_images(images)
         return in_batches(self, images, batch, block, norm, cls, dtype, cache, quiet)
 
@@ -184,7 +189,9 @@ def load_vit(
         ValueError: unknown name, weights that do not fit or cannot be read. FileNotFoundError: no such file.
         DownloadError: the weights are not there and cannot be downloaded; says where they are and what works without.
     """
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = usable_device(device)
+    if dtype is not None and not getattr(dtype, "is_floating_point", False):
+        raise ValueError(f"dtype must be a float type of torch, such as torch.float16, got {dtype!r}.")
     vit = ViT(*build(name, weights, cache, seed))
     vit.set_grad_checkpointing(grad_checkpointing)
     if name not in ("small", *NAMES):

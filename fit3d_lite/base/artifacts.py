@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from . import whole
+from .inputs import read_text
 
 
 class ArtifactMismatch(ValueError):
@@ -96,7 +97,7 @@ def _read(file: Path):
         made, content = whole.load(file, "artifact", remedy)
         return made["settings"], content
     try:
-        kept = json.loads(file.read_text())
+        kept = json.loads(read_text(file, "artifact"))
         return kept["settings"], kept["content"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{file} is damaged ({error}): {remedy}.") from None

@@ -10,12 +10,15 @@ thing fewer that can differ between Colab and a laptop.
 
 import hashlib
 import os
+import re
+from collections.abc import Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Event
 
 from tqdm import tqdm
 
+from .inputs import check_kind, check_whole, existing_file
 from .resume import CHUNK, Cut, DownloadError, Slow, alone, bytes_of, continue_download, drop, no_way, refuse_scheme
 
 
@@ -58,6 +61,9 @@ def fetch_many(files, threads=8, desc=None, **options) -> list[Path]:
     Raises:
         ValueError: two files with the same path. DownloadError: as ``fetch``.
     """
+    check_whole(1, threads=threads)
+    for file in files:
+        check_kind(Mapping, each_file=file)
     files = [{"sha256": None, "git_blob": None, "size": None} | dict(file) for file in files]
     paths = [Path(file["path"]) for file in files]
     if len(set(paths)) < len(paths):
@@ -101,8 +107,11 @@ def _fetch(url, path, sha256, git_blob, size, retries, backoff, timeout, share) 
     by_hand = f"Get {url} on a machine with a network and put it at {path.absolute()}"
     if offline():
         raise DownloadError(f"{what} is missing and FIT3D_OFFLINE=1 forbids the network. {by_hand}, or unset it.")
-    path.parent.mkdir(parents=True, exist_ok=True)
     refuse_scheme(url)
+    for kind, digits, expected in (("sha256", 64, sha256), ("git_blob", 40, git_blob)):
+        if expected is not None and not re.fullmatch(rf"[0-9a-fA-F]{{{digits}}}", str(expected)):
+            raise DownloadError(f"{kind} must be {digits} hexadecimal digits, got {expected!r}; nothing was downloaded.")
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     with alone(partial):
         if not path.exists():  # else another process has brought it meanwhile
@@ -188,6 +197,7 @@ def _check_partial(partial, url, sha256, git_blob, size):
 
 
 def _check_existing(path, sha256, git_blob, size):
+    existing_file(path, "download")
     if size is not None and path.stat().st_size != size:
         raise DownloadError(
             f"{path} has {path.stat().st_size:,} bytes where {size:,} are expected; delete it and run this again"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from torch import Tensor, stack
 
+from .inputs import read_text
 from .whole import replace_when_whole
 
 LATEST = 10  # rows after which numbers are read, whether anybody asked or not
@@ -106,7 +107,7 @@ class History(list):
     def read(cls, path: str | Path) -> History:
         """What :meth:`write` wrote, or a run's ``log``; a last line that was cut short is left out."""
         rows = cls()
-        for line in Path(path).read_text().splitlines():
+        for line in read_text(path, "log of a run").splitlines():
             try:
                 rows.append(json.loads(line))
             except json.JSONDecodeError:

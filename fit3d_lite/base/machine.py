@@ -60,6 +60,16 @@ def asset(name: str) -> Path:
     )
 
 
+def usable_device(device=None) -> torch.device:
+    """``device``, by default the GPU if there is one. Raises ValueError for one that cannot be used here."""
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError) as error:
+        said = str(error).strip().splitlines()[0]
+        raise ValueError(f"device {device!r} cannot be used here: {said[:200]}") from None
+
+
 def best_dtype(device: torch.device) -> torch.dtype:
     """Precision for autocast: bf16 from compute capability 8.0, fp16 below it (a T4 is 7.5), fp32 on a CPU.
 
@@ -71,14 +81,15 @@ def best_dtype(device: torch.device) -> torch.dtype:
 
 
 @contextmanager
-def usual_torch():
+def usual_torch(grad: bool | None = True):
     """Gradients, float32 and the CPU as default, whatever the caller has set: inference_mode, no_grad, set_default_dtype
-    and set_default_device would reach every tensor made inside. Also a decorator: ``@usual_torch()``."""
-    before = torch.get_default_dtype()
+    and set_default_device would reach every tensor made inside. Also a decorator: ``@usual_torch()``. ``grad=None`` leaves
+    gradients as they are."""
+    before, grad = torch.get_default_dtype(), torch.is_grad_enabled() if grad is None else grad
     elsewhere = torch.get_default_device().type != "cpu"
     torch.set_default_dtype(torch.float32)
     try:
-        with torch.inference_mode(False), torch.enable_grad(), torch.device("cpu") if elsewhere else nullcontext():
+        with torch.inference_mode(False), torch.set_grad_enabled(grad), torch.device("cpu") if elsewhere else nullcontext():
             yield
     finally:
         torch.set_default_dtype(before)

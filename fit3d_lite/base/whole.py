@@ -19,6 +19,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .inputs import existing_file
+
 DIGEST = "digest of the tensors"
 
 
@@ -27,8 +29,7 @@ def replace_when_whole(path: str | Path):
     """``with replace_when_whole(path) as partial:`` write to ``partial``; it becomes ``path`` only if nothing was
     raised.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = check_writable(path)
     # The process number keeps two writers apart; the ending stays, because some libraries choose the format by it.
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     _sweep(path)
@@ -63,9 +64,11 @@ def _sweep(path: Path) -> None:
             pass  # somebody else's, and alive
 
 
-def check_writable(path: str | Path) -> None:
-    """Make the folder of ``path``; raise OSError, in a sentence, where no file could be written there."""
-    path = Path(path)
+def check_writable(path: str | Path) -> Path:
+    """The path, with its folder made; raises OSError, in a sentence, where no file could be written there."""
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"A file to be written is named by its path, not by {type(path).__name__}.")
+    path = Path(path).expanduser()
     if path.exists() and not path.is_file():
         raise OSError(f"{path} is a folder or a device, where a file is to be written.")
     try:
@@ -74,6 +77,7 @@ def check_writable(path: str | Path) -> None:
             pass
     except OSError as error:
         raise OSError(f"{path} cannot be written: {error.strerror}.") from None
+    return path
 
 
 def save(path: str | Path, kind: str, settings: dict, tensors: dict[str, Tensor]) -> Path:
@@ -91,13 +95,22 @@ def save(path: str | Path, kind: str, settings: dict, tensors: dict[str, Tensor]
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"{path} must end in .safetensors.")
-    header = {"format": f"fit3d_lite.{kind}.1"} | {name: json.dumps(value) for name, value in settings.items()}
+    header = {"format": f"fit3d_lite.{kind}.1"} | {name: json.dumps(value, default=_plain) for name, value in settings.items()}
     # Clones, since safetensors refuses tensors that share memory, as slices of one result do.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     header[DIGEST] = digest(tensors)
     with replace_when_whole(path) as partial:
         save_file(tensors, partial, header)
     return path
+
+
+def _plain(value):
+    """What JSON takes instead of a path or another library's number."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "item") and getattr(value, "size", 1) == 1:
+        return value.item()
+    raise TypeError(f"settings must be numbers, texts, lists and dicts, not {type(value).__name__}.")
 
 
 def digest(tensors: dict[str, Tensor]) -> str:
@@ -126,9 +139,7 @@ def load(path: str | Path, kind: str, remedy: str) -> tuple[dict, dict[str, Tens
     """
     from safetensors import SafetensorError, safe_open
 
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no {kind} file at {path.absolute()}")
+    path = existing_file(path, f"{kind} file")
     try:
         with safe_open(path, framework="pt") as file:
             header, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}

@@ -20,7 +20,9 @@ import numpy as np
 import torch
 
 from ..base.download import DownloadError, fetch
+from ..base.inputs import read_text
 from ..base.machine import cache_folder
+from ..base.resume import alone
 from ..scenes.scene import IGNORE
 from .photos import Photo, PhotoSet, padded
 from .reading import read_photo, read_pixels
@@ -103,9 +105,7 @@ def voc(folder=None, split: str = "val", side: int | None = None, cache=None) ->
     _check(split, ("train", "val", "trainval"), side)
     folder = _folder(folder, VOC, cache)
     listed = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
-    if not listed.is_file():
-        raise FileNotFoundError(f"{listed} is missing: it lists the photos of the {split} split.")
-    stems = listed.read_text().split()
+    stems = read_text(listed, f"list of the {split} split").split()
     if strange := [stem for stem in stems if Path(stem).name != stem or "\\" in stem]:
         raise ValueError(f"{listed} lists {strange[0]!r}, which is no plain name and could lie outside {folder}.")
     rows = [(folder / "JPEGImages" / f"{s}.jpg", folder / "SegmentationClass" / f"{s}.png") for s in stems]
@@ -152,9 +152,9 @@ def _check(split: str, splits: tuple[str, ...], side) -> None:
 def _ade_names(folder: Path) -> tuple[str, ...]:
     """The first name of every class in the table that comes with the photos; numbers where that is missing."""
     file = folder / "objectInfo150.txt"
-    if not file.is_file():
+    if not file.exists():
         return tuple(f"class {i + 1}" for i in range(ADE_CLASSES))
-    lines = [line.split("\t") for line in file.read_text().splitlines()[1:] if line.strip()]
+    lines = [line.split("\t") for line in read_text(file, "list of classes").splitlines()[1:] if line.strip()]
     if len(lines) != ADE_CLASSES:
         raise ValueError(f"{file} names {len(lines)} classes; the benchmark has {ADE_CLASSES}")
     return tuple(line[-1].split(",")[0].strip() for line in lines)
@@ -163,7 +163,7 @@ def _ade_names(folder: Path) -> tuple[str, ...]:
 def _files(folder: Path, end: str) -> dict[str, Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}.")
-    return {path.stem: path for path in folder.iterdir() if path.suffix == end and path.name[0] != "."}
+    return {path.stem: path for path in folder.iterdir() if path.suffix.lower() == end and path.name[0] != "."}
 
 
 def _folder(folder, archive: Archive, cache) -> Path:
@@ -181,6 +181,12 @@ def _unpacked(archive: Archive, cache: Path) -> Path:
     target = cache / archive.folder
     if target.is_dir():
         return target
+    cache.mkdir(parents=True, exist_ok=True)
+    with alone(cache / f".{target.name}.lock"):  # two processes would unpack into each other's files
+        return target if target.is_dir() else _unpack(archive, cache, target)
+
+
+def _unpack(archive: Archive, cache: Path, target: Path) -> Path:
     file = fetch(archive.url, cache / archive.url.rsplit("/", 1)[-1], sha256=archive.sha256, size=archive.size)
     with open(file, "rb") as opened:
         if archive.md5 and hashlib.file_digest(opened, "md5").hexdigest() != archive.md5:

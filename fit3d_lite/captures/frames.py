@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..base.inputs import target_size
 from ..scenes.camera import Camera
 from ..scenes.lens import Lens
 from ..scenes.points import Report, ScenePoints
 from ..scenes.poses import agreement, explain_rigid
 from ..scenes.scene import Scene, resize_maps, resize_photos
-from .reading import choose, read_depth, read_pixels, size_of, target_size
+from .reading import choose, read_depth, read_pixels, size_of
 
 QUARTERS = {3: 2, 6: 1, 8: 3}  # EXIF orientation: quarter turns clockwise that bring a stored photo upright
 

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 from ..base.download import DownloadError, fetch
+from ..base.inputs import existing_file, target_size
 from ..base.machine import asset, cache_folder
 from ..scenes.camera import Camera
 from ..scenes.scene import IGNORE
 from .photos import Photo, PhotoSet, resized
-from .reading import target_size
 
 __all__ = ["BORDER", "Nyu", "nyu"]
 
@@ -191,6 +191,4 @@ def _find(path, cache) -> Path:
         raise DownloadError(f"NYUv2 came from none of {len(failures)} addresses. {' '.join(dict.fromkeys(failures))}")
     path = Path(path).expanduser()
     path = path / FILE if path.is_dir() else path
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}; captures.nyu() without a path downloads it (3 GB).")
-    return path
+    return existing_file(path, "NYUv2 file (without a path, 3 GB are downloaded)")

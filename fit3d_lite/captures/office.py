@@ -14,6 +14,7 @@ from functools import cache as remember
 from pathlib import Path
 
 from ..base.download import DownloadError, fetch_many, offline
+from ..base.inputs import check_whole
 from ..base.machine import asset, cache_folder
 from ..base.resume import no_way
 from ..scenes.scene import Scene
@@ -79,8 +80,7 @@ def _stems() -> list[str]:
 
 
 def _chosen(frames, every: int) -> list[str]:
-    if every < 1:
-        raise ValueError(f"every counts photos and must be at least 1, got {every}.")
+    check_whole(1, every=every)
     stems = _stems()[::every]
     return [stems[i] for i in choose(frames, len(stems))]
 

@@ -3,13 +3,14 @@ Scene of them."""
 
 from __future__ import annotations
 
-import operator
 import re
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from ..base.inputs import existing_file, positions, read_text
 
 PHOTOS = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -21,55 +22,24 @@ def counting_order(name: str) -> list:
 
 def choose(frames, count: int) -> list[int]:
     """The positions that ``frames`` means among ``count`` photos: None for all; a slice, a range or a list, where
-    negative ones count back; or an int n for n evenly spaced. Raises ValueError for what chooses nothing."""
+    negative ones count back, or a mask of bools; or an int n for n evenly spaced. Raises ValueError for what chooses nothing."""
     if frames is None:
         return list(range(count))
-    if isinstance(frames, slice):
-        chosen = list(range(count)[frames])
-        if not chosen:
-            raise ValueError(f"frames={frames} chooses none of the {count} photos.")
-        return chosen
-    if isinstance(frames, (int, np.integer)):
+    if isinstance(frames, (int, np.integer)) and not isinstance(frames, bool):
         if not 1 <= frames <= count:
             raise ValueError(f"frames={frames} asks for {frames} evenly spaced photos; there are {count}.")
         return [round(i * (count - 1) / max(1, frames - 1)) for i in range(frames)]
-    chosen = [operator.index(i) for i in frames]
-    outside = [i for i in chosen if not -count <= i < count]
-    if outside or not chosen:
-        what = f"position {outside[0]} is" if outside else "an empty list of frames is"
-        raise ValueError(f"{what} outside the {count} photos (0 to {count - 1}).")
-    return [i % count for i in chosen]
-
-
-def target_size(size, height: int, width: int) -> tuple[int, int]:  # rows, columns
-    """The size asked for: (height, width), the length of the shorter side, or None for the photo's own. Raises
-    ValueError for anything else.
-    """
-    if size is None:
-        return height, width
-    try:
-        if isinstance(size, (int, np.integer)):
-            rows, columns = (round(side * size / min(height, width)) for side in (height, width))
-        else:
-            rows, columns = (operator.index(side) for side in size)
-    except (TypeError, ValueError):
-        rows = columns = 0
-    if rows < 1 or columns < 1:
-        raise ValueError(f"size is (height, width) or the shorter side, whole pixels from 1 up, got {size!r}.")
-    return rows, columns
-
-
-def check_file(path: Path) -> None:
-    """Raise ValueError for a folder, a device, or a pipe, which would keep a reader waiting for ever."""
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{path} is a folder, a pipe or a device, where a file is expected.")
+    chosen = positions(frames, count)
+    if not chosen:
+        raise ValueError(f"frames={frames} chooses none of the {count} photos.")
+    return chosen
 
 
 def size_of(path: Path, what: str = "a photo") -> tuple[int, int, int]:
     """Width, height and EXIF orientation (1 = upright, 5 to 8 lie on their side) of a picture file as stored."""
     from PIL import Image  # late: those who read no file need not load it
 
-    check_file(path)
+    path = existing_file(path, "picture")
     try:
         with Image.open(path) as image:
             exif = image.getexif().get(0x0112, 1)
@@ -83,7 +53,7 @@ def read_pixels(path: Path, what: str, mode: str | None = None, upright: bool = 
     where ``mode`` is given. Raises ValueError where the file cannot be read as ``what``."""
     from PIL import Image, ImageOps
 
-    check_file(path)
+    path = existing_file(path, "picture")
     try:
         with Image.open(path) as image:
             picture = ImageOps.exif_transpose(image) if upright else image
@@ -127,10 +97,6 @@ def read_K(path: Path) -> np.ndarray:  # [3, 3] float64
 
 def number_lines(path: Path) -> list[tuple[int, list[str]]]:
     """Number and words of each line, split at blanks or commas; empty lines and those that start with # are left out."""
-    check_file(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").replace(",", " ").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not text in UTF-8 ({error}).") from None
+    lines = read_text(path, "text file").replace(",", " ").splitlines()
     words = [(number, line.split()) for number, line in enumerate(lines, 1)]
     return [(number, row) for number, row in words if row and row[0][0] != "#"]

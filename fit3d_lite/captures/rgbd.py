@@ -10,10 +10,13 @@ A capture's folder holds:
 
 from __future__ import annotations
 
+from math import inf
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
 
+from ..base.inputs import existing_folder
 from ..scenes.lens import Lens
 from ..scenes.scene import Scene
 from .frames import Frame, assemble, inverse_pose
@@ -44,9 +47,9 @@ def rgbd(folder, frames=None, size=None, depth_scale: float = 1000.0, name: str 
             is not 3×3; a pose is not rigid; frames outside the capture; another convention, unit or K fits
             the depths of neighbouring photos clearly better (warned of where it is less clear); or what Scene refuses.
     """
-    if not depth_scale > 0:
-        raise ValueError(f"depth_scale is the number of depth units in one metre and must be > 0, got {depth_scale}.")
-    folder = Path(folder).expanduser()
+    if not (isinstance(depth_scale, Real) and 0 < depth_scale < inf):
+        raise ValueError(f"depth_scale is the number of depth units in one metre and must be > 0, got {depth_scale!r}.")
+    folder = existing_folder(folder)
     stems, poses, K = read_layout(folder)
     positions = choose(frames, len(stems))
     maps = [folder / "depth" / f"{stem}.png" for stem in stems]
@@ -61,8 +64,6 @@ def rgbd(folder, frames=None, size=None, depth_scale: float = 1000.0, name: str 
 
 def read_layout(folder: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Names of the frames, camera-to-world poses [V, 4, 4] and K [3, 3]; refused when they do not pair up."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder {folder}.")
     for part in ("images", "depth", "poses.txt", "K.txt"):
         if not (folder / part).exists():
             raise FileNotFoundError(f"{folder} has no {part}: a capture needs images/, depth/, poses.txt and K.txt.")

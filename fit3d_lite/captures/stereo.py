@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..base.inputs import target_size
 from ..scenes.camera import Camera
 from ..scenes.scene import Scene
-from .reading import target_size
 
 FOCAL, CENTER = 994.978, (311.193, 254.877)  # pixels, of the left photo
 OFFSET = 31.086  # pixels: the right photo's principal point lies further right by this much

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..base.inputs import check_kind, feature_maps
 from ..scenes.scene import Scene
 from ..widgets.click import ClickMap, codes_of, photo, ramp
 from ..widgets.page import attributes, slider
@@ -132,9 +133,12 @@ def _grid_of(scene, a, b, models, at) -> tuple[int, int]:
         raise ValueError(f"{scene.name} has no depths, and the true place comes from depth")
     if not (0 <= a < len(scene) and 0 <= b < len(scene)):
         raise ValueError(f"views {a} and {b} of a scene with {len(scene)} views")
-    shapes = {(len(f), *f.shape[2:]) for f in models.values()}
-    if len(shapes) != 1 or (grid := shapes.pop())[0] != len(scene):
-        raise ValueError(f"all models need features [V, C, h, w] of the {len(scene)} views on one grid")
-    if not (0 <= at[0] < grid[1] and 0 <= at[1] < grid[2]):
-        raise ValueError(f"patch {tuple(at)} lies outside the grid of {grid[1]}×{grid[2]}")
-    return grid[1:]
+    check_kind(dict, models=models)
+    size = (len(scene), scene.height, scene.width)
+    shapes = {feature_maps(f, *size, f"features of {name}").shape[2:] for name, f in models.items()}
+    if len(shapes) != 1:
+        raise ValueError(f"all models need features on one grid, and there are {len(shapes)}")
+    grid = shapes.pop()
+    if not (0 <= at[0] < grid[0] and 0 <= at[1] < grid[1]):
+        raise ValueError(f"patch {tuple(at)} lies outside the grid of {grid[0]}×{grid[1]}")
+    return grid

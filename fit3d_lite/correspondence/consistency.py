@@ -20,9 +20,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ..base.inputs import check_kind, check_whole, feature_maps
+from ..base.machine import usual_torch
 from ..scenes.scene import Scene
 from .correspond import TOLERANCE, Pair, surface, view_pairs
 from .match import features_at, grid_pixels, roc_auc, soft_argmax
@@ -131,6 +134,7 @@ class Consistency:
         )
 
 
+@usual_torch(grad=None)
 def consistency(
     feats: Tensor | Sequence[Tensor] | Callable[[Tensor], Tensor],
     scenes: Scene | Sequence[Scene],
@@ -159,8 +163,9 @@ def consistency(
             a view, or not finite; stride below 1.
     """
     scenes = as_list(scenes)
-    if not scenes or stride < 1:
-        raise ValueError(f"consistency needs a scene and a stride of at least 1; got {len(scenes)} and {stride}")
+    check_whole(1, stride=stride)
+    if not scenes:
+        raise ValueError("consistency needs a scene; got none")
     options = dict(points=points, min_overlap=min_overlap, tolerance=tolerance, most=most, seed=seed)
     return Consistency.pooled([_one(*each, stride, seed) for each in features_and_pairs(feats, scenes, **options)])
 
@@ -174,6 +179,8 @@ def consistency_by_block(
         ValueError: as :func:`consistency`; no such block.
     """
     scenes = as_list(scenes)
+    if not hasattr(vit, "blocks"):
+        raise ValueError(f"consistency_by_block needs a ViT, whose blocks it asks for features, not {type(vit).__name__}.")
     blocks = list(range(vit.blocks)) if blocks is None else list(blocks)
     by_block = {block: [] for block in blocks}
     for scene in scenes:  # one scene's features of all blocks at a time
@@ -192,25 +199,25 @@ def in_bins(
 
 
 def as_list(scenes: Scene | Sequence[Scene]) -> list[Scene]:
-    return [scenes] if isinstance(scenes, Scene) else list(scenes)
+    scenes = [scenes] if isinstance(scenes, Scene) else list(scenes)
+    for scene in scenes:
+        check_kind(Scene, each_scene=scene)
+    return scenes
 
 
 def features_and_pairs(feats, scenes: list[Scene], **options) -> Iterator[tuple[Tensor, Scene, list[Pair]]]:
     """Each scene with its features [V, C, h, w], from any of the forms that :func:`consistency` takes, and its pairs of
     views. All pairs come first: scenes that do not overlap are refused before a feature is extracted."""
     pairs = [view_pairs(scene, **options) for scene in scenes]
-    given = [feats] if isinstance(feats, Tensor) else feats
+    if feats is None:
+        raise ValueError("consistency needs features, a ViT or a function that makes them; got None")
+    given = [feats] if isinstance(feats, Tensor | np.ndarray) else feats
     extract = getattr(feats, "extract", feats if callable(feats) else None)
     if extract is None and len(given) != len(scenes):
         raise ValueError(f"{len(given)} feature tensors for {len(scenes)} scenes: each scene needs its own")
     for i, scene in enumerate(scenes):  # one scene's features at a time
         f = given[i] if extract is None else extract(scene.images)
-        if f.ndim != 4 or len(f) != len(scene) or 0 in f.shape:
-            raise ValueError(
-                f"features of {scene.name} must be [V, C, h, w] with V = {len(scene)} views, got {list(f.shape)}"
-            )
-        if not f.isfinite().all():
-            raise ValueError(f"features of {scene.name} are not finite: extract them in float32")
+        f = feature_maps(f, len(scene), scene.height, scene.width, f"features of {scene.name}")
         yield f.detach().to(scene.depths.device), scene, pairs[i]
 
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..base.inputs import check_kind, check_whole
+from ..base.machine import usual_torch
 from ..scenes.camera import Camera
 from ..scenes.scene import Scene
 
@@ -71,6 +73,7 @@ def rotation_angle(first: Camera, second: Camera) -> float:
     return math.degrees(math.acos(min(1.0, max(-1.0, (float(turn.trace()) - 1) / 2))))
 
 
+@usual_torch(grad=None)
 def view_pairs(
     scene: Scene,
     points: int = 100,
@@ -92,10 +95,12 @@ def view_pairs(
         ValueError: no depths; points below 2 or most below 1, min_overlap or tolerance not between 0 and 1; no pair overlaps
             that much.
     """
-    if points < 2 or not 0 < min_overlap <= 1 or not 0 < tolerance < 1 or (most is not None and most < 1):
+    check_kind(Scene, scene=scene)
+    check_whole(2, points=points)
+    check_whole(1, most=most)
+    if not 0 < min_overlap <= 1 or not 0 < tolerance < 1:
         raise ValueError(
-            f"points must be at least 2 and most at least 1, min_overlap and tolerance between 0 and 1; got points={points}, "
-            f"most={most}, min_overlap={min_overlap}, tolerance={tolerance}"
+            f"min_overlap and tolerance lie between 0 and 1; got min_overlap={min_overlap}, tolerance={tolerance}"
         )
     rng = torch.Generator().manual_seed(seed)
     pairs, best = [], 0.0

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..base.inputs import feature_maps
 from ..scenes.scene import Scene
 from .correspond import correspondences
 from .match import features_at
@@ -47,6 +48,7 @@ def cross_view_cosine(
     Raises:
         ValueError: the scene has no depths, or no two views share a point.
     """
+    feats = feature_maps(feats, len(scene), scene.height, scene.width, "feats")
     view_a, uv_a, view_b, uv_b = correspondences(scene, per_view, seed=seed)
     if center:
         feats = feats - feats.mean((0, 2, 3), keepdim=True)

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..base.inputs import check_whole
 from ..probing.metrics import confusion_matrix, mean_iou
 from ..probing.ridge import patch_targets
 from ..scenes.scene import IGNORE, Scene
@@ -74,8 +75,9 @@ def propagate_labels(
             f"source [C, h, w], shares [M, h, w] and target [C, h', w'] do not fit: {list(source.shape)}, "
             f"{list(shares.shape)} and {list(target.shape)}"
         )
-    if neighbours < 1 or temperature <= 0:
-        raise ValueError(f"neighbours must be at least 1 and temperature above 0; got {neighbours} and {temperature}")
+    check_whole(1, neighbours=neighbours)
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
     labels = shares.flatten(1).T
     known = labels.sum(1) > 0
     if not known.any():

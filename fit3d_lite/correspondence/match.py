@@ -17,7 +17,10 @@ def features_at(
     size: tuple[int, int],  # height and width of the photo, pixels
 ) -> Tensor:  # [P, C] of length 1
     """Unit features at pixels, bilinear between the centers of patches."""
+    if feats.ndim != 3:
+        raise ValueError(f"features of one view must be [C, h, w], got {list(feats.shape)}.")
     height, width = size
+    uv = uv if uv.is_floating_point() else uv.float()
     where = uv / uv.new_tensor([width, height]) * 2 - 1
     found = F.grid_sample(feats[None], where[None, None].to(feats), padding_mode="border", align_corners=False)
     return F.normalize(found[0, :, 0].T, dim=1)
@@ -25,6 +28,8 @@ def features_at(
 
 def grid_pixels(scene: Scene, view: int, stride: int) -> Tensor:  # [G, 2]
     """Centres of every ``stride``-th pixel of a view, in both directions, where its depth is known."""
+    if stride > min(scene.height, scene.width):
+        raise ValueError(f"A stride of {stride} leaves no place of photos of {scene.height}×{scene.width} (H×W).")
     rows, cols = (torch.arange(stride // 2, n, stride, device=scene.depths.device) for n in (scene.height, scene.width))
     v, u = torch.meshgrid(rows, cols, indexing="ij")
     known = scene.depths[view][v, u] > 0

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from dataclasses import fields
 from pathlib import Path
 
 import torch
 
-from ..base.machine import best_dtype, quiet_sparse
+from ..base.machine import best_dtype, quiet_sparse, usable_device
 from ..base.whole import check_writable
 from ..lifting.methods import METHODS
 from ..rooms.make import SEEDS
@@ -105,13 +104,7 @@ def own_scenes(a: argparse.Namespace) -> list[Scene]:
 
 
 def main(given: list[str] | None = None) -> None:
-    """Run the command. Whatever a reader can mend ends in a sentence and exit code 2, not in a traceback."""
-    a = arguments(given)
-    try:
-        run(a)
-    except (ValueError, OSError, MemoryError, ArithmeticError, RuntimeError, KeyboardInterrupt) as error:
-        print(f"finetune: {error or 'stopped'}", file=sys.stderr)
-        raise SystemExit(2) from None
+    run(arguments(given))
 
 
 def run(a: argparse.Namespace) -> None:
@@ -123,10 +116,7 @@ def run(a: argparse.Namespace) -> None:
         raise ValueError("an adapter is no part of a timm state dict: use --out with .safetensors")
     if a.resume and a.checkpoint is None:
         raise ValueError("--resume needs --checkpoint, the file to go on from")
-    try:
-        torch.empty(0, device=a.device)
-    except RuntimeError as error:
-        raise ValueError(f"--device {a.device} cannot be used here: {error}") from None
+    usable_device(a.device)
     for path in (a.out, *([] if a.work is None else [a.work / "lifted"])):
         check_writable(path)  # now, and not after an hour's work
 

@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from tqdm import tqdm
 
 from ..backbones.adapters import merge_lora
 from ..base.history import History
+from ..base.inputs import check_kind, check_whole
 from ..base.machine import usual_torch
 from ..base.whole import check_writable
 from ..lifting.lifted import Lifted
@@ -95,17 +95,23 @@ def finetune(
         FloatingPointError: the loss is not finite. MemoryError: one image does not fit.
     """
     recipe = named_recipe(recipe, **changes)
+    if on_step is not None and not callable(on_step):
+        raise ValueError(f"on_step is called with the history after each step, and {on_step!r} cannot be called.")
+    if vit.mean.dtype != torch.float32:
+        raise ValueError(f"The weights are {vit.mean.dtype}, too coarse to train: load the ViT in float32; dtype= makes it fast.")
+    scenes = [scenes] if isinstance(scenes, Scene) else scenes
+    lifted = [lifted] if isinstance(lifted, Lifted | str | Path) else lifted
     grid = _checked_grid(vit, scenes, lifted)
-    for name, value in {"every": every, "watch": watch, "at_once": at_once, "stop": stop, "shards": shards}.items():
-        if value is not None and not (isinstance(value, Integral) and value >= 1):
-            raise ValueError(f"{name} must be a whole number from 1 up, got {value!r}.")
+    check_kind(int, seed=seed)
+    check_whole(1, every=every, watch=watch, at_once=at_once, stop=stop, shards=shards)
+    if dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        raise ValueError(f"dtype must be torch.float32, torch.float16 or torch.bfloat16, got {dtype!r}.")
     if grad_checkpointing not in (True, False, "auto"):
         raise ValueError(f'grad_checkpointing must be True, False or "auto", got {grad_checkpointing!r}.')
     if resume and checkpoint is None:
         raise ValueError("resume=True needs checkpoint=, the file to go on from.")
-    for path in (checkpoint, log):
-        if path is not None:
-            check_writable(path)  # now, and not after the first steps
+    # Now, and not after the first steps.
+    checkpoint, log = (None if path is None else check_writable(path) for path in (checkpoint, log))
     rendered = lifted if isinstance(lifted, Targets) else Targets(scenes, lifted, vit.channels, grid, targets)
     device, first = vit.mean.device, not processes.rank()
     sampler = Sampler([s for s, _ in rendered.where], recipe.batch, shards, seed, processes.rank() * shards)
@@ -120,7 +126,7 @@ def finetune(
         torch.manual_seed(seed + processes.rank())
         run = Checkpoint(checkpoint, every, settings, trainer.parts(), device)
         history = History(accept=trainer.accept_or_raise)
-        if resume and Path(checkpoint).is_file():
+        if resume and checkpoint.is_file():
             history = History(run.load(), accept=trainer.accept_or_raise)
         else:
             trainer.begin()
@@ -158,7 +164,9 @@ def finetune(
 
 
 def _checked_grid(vit, scenes, lifted) -> tuple[int, int]:
-    if not len(scenes):
+    for scene in scenes or ():
+        check_kind(Scene, each_scene=scene)
+    if not scenes:
         raise ValueError("There are no scenes to fine-tune on.")
     if isinstance(lifted, Targets):
         if lifted.scenes is not scenes and list(lifted.scenes) != list(scenes):

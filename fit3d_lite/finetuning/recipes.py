@@ -9,6 +9,10 @@ that the fine-tuned features are better than the original's without them beside 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
+from math import inf
+from numbers import Real
+
+from ..base.inputs import check_kind, check_whole
 
 __all__ = ["RECIPES", "Recipe", "named_recipe"]
 
@@ -58,14 +62,12 @@ class Recipe:
         if self.train not in TRAIN:
             raise ValueError(f"train must be one of {', '.join(TRAIN)}; got {self.train!r}.")
         for name in ("lr", "clip", "head_lr", "lora_alpha"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}.")
+            if not (isinstance(getattr(self, name), Real) and 0 < getattr(self, name) < inf):
+                raise ValueError(f"{name} must be a number above 0, got {getattr(self, name)!r}.")
         for name in ("weight_decay", "l1", "cosine", "keep", "geometry", "warmup"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}.")
-        for name in ("batch", "epochs", "lora_rank", "adapter_width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        check_whole(1, batch=self.batch, epochs=self.epochs, lora_rank=self.lora_rank, adapter_width=self.adapter_width)
         for name in ("flip", "blend"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in 0..1, got {getattr(self, name)}.")
@@ -103,6 +105,7 @@ def named_recipe(recipe: str | Recipe, **changes) -> Recipe:
         if recipe not in RECIPES:
             raise ValueError(f"recipe must be one of {', '.join(RECIPES)}, or a Recipe; got {recipe!r}.")
         recipe = RECIPES[recipe]
+    check_kind(Recipe, recipe=recipe)
     unknown = sorted(changes.keys() - {f.name for f in fields(Recipe)})
     if unknown:
         raise ValueError(

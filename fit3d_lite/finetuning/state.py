@@ -14,6 +14,7 @@ import torch
 from ..backbones.features import digest_of
 from ..base.artifacts import ArtifactMismatch, differences
 from ..base.history import History
+from ..base.inputs import existing_file
 from ..base.whole import replace_when_whole
 from ..scenes.scene import Scene
 from .processes import gathered, rank
@@ -54,10 +55,11 @@ class Checkpoint:
             ArtifactMismatch: the run was made with other settings; each difference is named.
             ValueError: damaged, or no such file.
         """
+        path = existing_file(self.path, "checkpoint")
         try:
-            if torn := zipfile.ZipFile(self.path).testzip():  # torch compares no checksums
+            if torn := zipfile.ZipFile(path).testzip():  # torch compares no checksums
                 raise KeyError(f"{torn} has another checksum")
-            whole = torch.load(self.path, map_location="cpu", weights_only=True)
+            whole = torch.load(path, map_location="cpu", weights_only=True)
             if whole["format"] != FORMAT:
                 raise KeyError(whole["format"])
             made = json.loads(whole["settings"])

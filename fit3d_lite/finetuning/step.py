@@ -105,9 +105,11 @@ class Trainer:
     @torch.no_grad()
     def begin(self) -> None:
         """Measure the scales, and start g where it is best for the original's features: a ridge regression."""
+        views = self.targets.some(SAMPLE)
+        if not any(self.targets[v][2].any() for v in views):
+            raise ValueError(f"The Gaussians cover no patch of {len(views)} views: there is nothing to learn from.")
         if not self.recipe.restore_spread and not self.recipe.geometry:
             return
-        views = self.targets.some(SAMPLE)
         feats = self.original.extract(torch.stack([self._image(v) for v in views])).movedim(1, -1).cpu()
         wanted, depths, masks = map(torch.stack, zip(*(self.targets[v] for v in views), strict=True))
         mine, wanted, depths = (x[masks].double() for x in (feats, wanted.movedim(1, -1), depths))
@@ -166,7 +168,8 @@ class Trainer:
         Such a step has no gradient norm (None), and no loss where that overflowed too; the run goes on, but not for ever.
         """
         if not math.isfinite(row["loss"]) and not self.scaler.is_enabled():
-            raise FloatingPointError(f"the loss is {row['loss']}: lower the learning rate {self.recipe.lr:g}")
+            remedy = f"lower the learning rate {self.recipe.lr:g}" if row["step"] else "features or targets are not finite"
+            raise FloatingPointError(f"the loss is {row['loss']} in step {row['step']}: {remedy}")
         kept = math.isfinite(row["grad_norm"]) and math.isfinite(row["loss"])
         self.overflows = 0 if kept else self.overflows + 1
         if self.overflows == OVERFLOWS:

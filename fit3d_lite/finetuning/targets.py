@@ -12,6 +12,7 @@ recipe, the photos and the number of steps stay what they are.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -22,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..base.inputs import check_kind
 from ..lifting.lifted import Lifted
 from ..scenes.scene import Scene
 
@@ -49,6 +51,9 @@ class Targets:
         self.scenes, self.channels, self.grid = scenes, channels, grid
         self.lifted = [Lifted.load(x) if isinstance(x, str | Path) else x for x in lifted]
         for scene, one in zip(self.scenes, self.lifted, strict=True):
+            check_kind(Lifted, **{f"what was lifted for {scene.name}": one})
+            if not one.features.isfinite().all():
+                raise ValueError(f"The features lifted for {scene.name} are not finite: lift again, from features in float32.")
             if one.channels != channels:
                 raise ValueError(
                     f"The features lifted for {scene.name} have {one.channels} channels, the ViT gives {channels}: "
@@ -108,6 +113,8 @@ def _reserve(file, size: int) -> None:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
     except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return  # a file system that reserves nothing
         folder = Path(file.name).parents[1]
         free = shutil.disk_usage(folder).free / 2**20
         raise OSError(

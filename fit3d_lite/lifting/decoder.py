@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from ..base.inputs import check_whole
 from .grid import transposed
 from .lifted import normalized_weights
 
@@ -42,6 +43,7 @@ class Product(torch.autograd.Function):
 
 def check_dim(dim: int) -> None:
     """Raise ValueError for a dim outside 8..128."""
+    check_whole(1, dim=dim)
     if not DIMS[0] <= dim <= DIMS[1]:
         raise ValueError(
             f"The decoder takes {DIMS[0]} to {DIMS[1]} dimensions per Gaussian, got dim={dim}; FiT3D uses 64."
@@ -51,8 +53,9 @@ def check_dim(dim: int) -> None:
 def check_rate(steps: int, lr: float | str) -> float:
     """The learning rate as a number. Raises ValueError for steps < 1 or a learning rate ≤ 0."""
     rate = PAPER_LR if lr == "paper" else lr
-    if steps < 1 or isinstance(rate, str) or not rate > 0:
-        raise ValueError(f"The decoder needs steps ≥ 1 and lr > 0 or 'paper'; got steps={steps} and lr={lr!r}.")
+    check_whole(1, steps=steps)
+    if isinstance(rate, str) or not rate > 0:
+        raise ValueError(f"The decoder needs lr > 0 or 'paper'; got lr={lr!r}.")
     return rate
 
 

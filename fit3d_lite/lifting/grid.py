@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ..base.inputs import as_tensor, check_grid, check_kind, check_whole
 from ..base.machine import quiet_sparse
-from ..scenes.camera import Camera
+from ..scenes.camera import Camera, cameras_of
 from ..splatting.gaussians import Gaussians
 from ..splatting.splat import folded_matrix
 
@@ -36,8 +38,7 @@ def patch_matrix(
     whatever h and w; never with more than the camera has, and None means as many as it has. No gradient.
     Raises ValueError for h, w or samples < 1, and for what :func:`view_matrix` refuses.
     """
-    if h < 1 or w < 1 or (samples is not None and samples < 1):
-        raise ValueError(f"A patch grid needs h ≥ 1, w ≥ 1 and samples ≥ 1; got {h}×{w} and samples={samples}.")
+    check_whole(1, h=h, w=w, samples=samples)
     down, across = (max(1, round(size / cells)) for size, cells in ((camera.height, h), (camera.width, w)))
     if samples is not None:
         down, across = min(down, samples), min(across, samples)
@@ -77,11 +78,14 @@ class FeatureViews:
     def __init__(
         self, cloud: Gaussians, cameras: Sequence[Camera], feats: Tensor | Iterable[Tensor], samples: int | None
     ):
-        self.cloud, self.cameras, self.samples = cloud.detach(), tuple(cameras), samples
+        check_kind(Gaussians, cloud=cloud)
+        self.cloud, self.cameras, self.samples = cloud.detach(), cameras_of(cameras), samples
         if not len(cloud):
             raise ValueError("There are no Gaussians (N = 0) to lift features to.")
         if not self.cameras:
             raise ValueError("There are no cameras to lift features from.")
+        if isinstance(feats, np.ndarray) or not isinstance(feats, Iterable):
+            feats = as_tensor(feats, "feats")
         if isinstance(feats, Tensor) and (feats.ndim != 4 or 0 in feats.shape):
             raise ValueError(f"feats must be [V, C, h, w] and not empty, got {list(feats.shape)}.")
         if hasattr(feats, "__len__") and len(feats) != len(self.cameras):
@@ -101,12 +105,14 @@ class FeatureViews:
             one = next(maps, None)
             if one is None:
                 raise ValueError(f"{index} feature maps but {len(self)} cameras: each map needs its own.")
+            one = as_tensor(one, f"Feature map {index}")
             shape = shape or one.shape
             self.grid = tuple(shape[1:])
             if one.ndim != 3 or one.shape != shape or 0 in shape:
                 raise ValueError(
                     f"Feature map {index} must be [C, h, w] like the first, {list(shape)}; got {list(one.shape)}."
                 )
+            check_grid(shape, camera.height, camera.width, f"Feature map {index}")
             if not isinstance(self.feats, Tensor):
                 _check_finite(one, f"Feature map {index}")
             W = patch_matrix(self.cloud, camera, *shape[1:], self.samples)

@@ -31,6 +31,14 @@ class Lifted:
     decoder: Tensor | None = None  # [C, D, 3, 3] weights of one convolution without bias
     settings: dict = field(default_factory=dict)  # how it was made; JSON-able
 
+    def __post_init__(self) -> None:
+        count = len(self.cloud)
+        if self.features.ndim != 2 or len(self.features) != count or tuple(self.weight.shape) != (count,):
+            raise ValueError(
+                f"Lifted needs features [N, C] and weight [N] of its N = {count} Gaussians, got {list(self.features.shape)} "
+                f"and {list(self.weight.shape)}."
+            )
+
     @property
     def seen(self) -> Tensor:  # [N] bool
         """Which Gaussians have a feature."""
@@ -101,8 +109,11 @@ class Lifted:
         """What :meth:`save` wrote, on the CPU. Raises FileNotFoundError, or ValueError for any other or damaged
         file."""
         made, tensors = whole.load(path, "lifted", "lift again")
-        cloud = Gaussians(**{f.name: tensors[f"cloud.{f.name}"] for f in fields(Gaussians)})
-        return cls(cloud, tensors["features"], tensors["weight"], tensors.get("decoder"), made["settings"])
+        try:
+            cloud = Gaussians(**{f.name: tensors[f"cloud.{f.name}"] for f in fields(Gaussians)})
+            return cls(cloud, tensors["features"], tensors["weight"], tensors.get("decoder"), made["settings"])
+        except KeyError as error:
+            raise ValueError(f"{path} lacks {error}: lift again.") from None
 
     def __repr__(self) -> str:
         form = "" if self.decoder is None else f", decoded to {self.channels}"

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
+from ..base.inputs import check_whole
+from ..base.machine import usual_torch
 from ..scenes.camera import Camera
 from ..splatting.gaussians import Gaussians
 from .decoder import check_dim, check_rate, regress_decoder, train_decoder
@@ -30,6 +32,7 @@ ROBUST_ROUNDS = 2
 LEAST_TRUST = 1e-3
 
 
+@usual_torch()
 def lift(
     cloud: Gaussians,
     cameras: Sequence[Camera],  # V, at the size of the photos
@@ -74,8 +77,9 @@ def _mean(views: FeatureViews, robust: bool = False):
 
 
 def _solve(views: FeatureViews, ridge: float = 0.3, steps: int = 4):
-    if not ridge >= 0 or steps < 0:
-        raise ValueError(f"solve needs ridge ≥ 0 and steps ≥ 0, got ridge={ridge} and steps={steps}.")
+    check_whole(0, steps=steps)
+    if not ridge >= 0:
+        raise ValueError(f"solve needs ridge ≥ 0, got ridge={ridge}.")
     kept = list(views)
     mean, weight = weighted_mean(kept)
     A, targets = stacked([W for W, _ in kept]), torch.cat([rows for _, rows in kept])

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..backbones.assembly import Assembly
 from ..backbones.features import FeatureStore, digest_of
+from ..base.inputs import check_whole
 from .metrics import confusion_matrix
 
 __all__ = ["Classification", "classify", "photo_vectors"]
@@ -100,6 +101,10 @@ def classify(
     for what, images, numbers in (("training", seen, classes), ("test", asked, truth)):
         if len(images) != len(numbers) or not len(images):
             raise ValueError(f"The {what} set has {len(images)} photos and {len(numbers)} class numbers.")
+    check_whole(1, k=k)
+    for numbers in (classes, truth):
+        if numbers.dtype.kind not in "iub" or numbers.min() < 0:
+            raise ValueError(f"Classes are whole numbers from 0, got {numbers.tolist()[:3]} of {numbers.dtype}.")
     if len(set(classes.tolist())) < 2:
         raise ValueError("All training photos are of one class, so there is nothing to tell apart.")
     if unseen := sorted(set(truth.tolist()) - set(classes.tolist())):

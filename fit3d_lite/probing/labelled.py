@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..backbones.features import digest_of
+from ..base.inputs import as_tensor
 from ..scenes.scene import IGNORE, check_depths, check_labels, check_photos
 
 __all__ = ["LabelledPhotos"]
@@ -79,9 +80,10 @@ class LabelledPhotos:
         else:
             item = self._data[holder]
             image, target = (item.image, getattr(item, field, None)) if hasattr(item, "image") else item
+        image = as_tensor(image, "an image")
         if target is None:
             raise ValueError(f"Photo {i} of the {self.what} has no {field}, which {self.task} is learned from.")
-        return image, target
+        return image, as_tensor(target, f"a {field}")
 
     def _kept(self, target: Tensor) -> Tensor:
         """The map as it is kept: small integers, or depths with 0 wherever they do not count."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..base.inputs import as_tensor, check_whole
 from ..scenes.scene import IGNORE
 
 __all__ = [
@@ -29,6 +30,10 @@ def confusion_matrix(
 ) -> Tensor:  # [M, M] int64: rows truth, columns guess, pixels
     """Count the pixels of every (truth, guess) pair; pixels of truth IGNORE are left out. Matrices of several batches
     add up. Raises ValueError for shapes that differ and for labels out of range."""
+    guess, truth = as_tensor(guess, "The guesses"), as_tensor(truth, "The truth")
+    check_whole(1, classes=classes)
+    if guess.is_floating_point() or truth.is_floating_point():
+        raise ValueError(f"Labels are whole numbers; got guesses of {guess.dtype} and a truth of {truth.dtype}.")
     if guess.shape != truth.shape:
         raise ValueError(f"The guesses have shape {list(guess.shape)}, the truth {list(truth.shape)}: they must match.")
     known = truth != IGNORE
@@ -45,6 +50,8 @@ def confusion_matrix(
 
 def class_ious(confusion: Tensor) -> Tensor:  # [M, M] -> [M], nan where the class is absent from the truth
     """Intersection over union by class: hits / (truth + guesses - hits)."""
+    if confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1]:
+        raise ValueError(f"A confusion matrix is [M, M], got {list(confusion.shape)}.")
     hit, truth = confusion.diagonal().double(), confusion.sum(1)
     return (hit / (truth + confusion.sum(0) - hit)).where(truth > 0, torch.nan)
 

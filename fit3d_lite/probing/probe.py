@@ -21,6 +21,8 @@ import torch
 
 from ..backbones.assembly import Assembly
 from ..backbones.features import MEMORY, FeatureStore
+from ..base.inputs import check_whole
+from ..base.machine import usual_torch
 from .depth import DepthSpan, span_of
 from .dpt import WIDTH
 from .labelled import LabelledPhotos
@@ -100,11 +102,11 @@ def probe_depth(
     Returns a DepthResult. Raises as :func:`probe_segmentation`, and for depths that look like millimetres, a set
     without a depth in the span, and photos that are not the whole frames that the span's crop is for.
     """
-    if bins < 2:
-        raise ValueError(f"Depth needs at least 2 bins, got {bins}.")
+    check_whole(2, bins=bins)
     return _probe("depth", features, (train, test, validation), options, changes, span_of(span), bins)
 
 
+@usual_torch()
 def _probe(task, features, data, options, changes, span=None, bins=0):
     options, training = _settings(task, options, changes)
     # Made anew also from an Assembly: its ViTs may have been trained since, and features are kept by their fingerprints.
@@ -175,6 +177,8 @@ def _read_sets(task, data, span, memory) -> dict[str, LabelledPhotos]:
             sets[part] = given
         elif given is not None:
             sets[part] = LabelledPhotos(given, task, f"{what} set", limits, memory)
+    if lacks := [part for part in ("train", "test") if part not in sets]:
+        raise ValueError(f"A probe needs training and test photos, and {lacks[0]} is None.")
     first = sets["train"].classes
     for photos in sets.values():
         if photos.classes != first:

@@ -159,8 +159,13 @@ def load_probe(path, features) -> SegmentationResult | DepthResult:
             f"{len(assembly.vits)} ({assembly.way}) with other weights or in another order: a head reads only the "
             "features it has learned on."
         )
-    readout = readout_of(plan)
-    readout.load_state_dict({k.removeprefix("readout."): v for k, v in tensors.items() if k.startswith("readout.")})
+    weights = {k.removeprefix("readout."): v for k, v in tensors.items() if k.startswith("readout.")}
+    try:
+        with torch.device("meta"):  # what the file asks for takes no memory before its weights have been compared
+            readout = readout_of(plan)
+        readout.load_state_dict(weights, assign=True)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"The weights in {path} do not fit its plan ({str(error)[:200]}): train the probe again.") from None
     readout.to(assembly.device).eval()
     numbers = {k.removeprefix("score."): v for k, v in tensors.items() if k.startswith("score.")}
     if plan["task"] == "depth":

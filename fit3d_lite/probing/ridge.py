@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..base.inputs import feature_maps
 from ..scenes.scene import IGNORE, Scene
 from .metrics import class_ious, confusion_matrix, mean_iou
 
@@ -38,7 +39,7 @@ class ProbeScore:
 
 
 def quick_probe(
-    extract: Callable[[Tensor], Tensor],  # images [V, 3, H, W] -> features [V, C, h, w]
+    extract: Callable[[Tensor], Tensor],  # images [V, 3, H, W] -> features [V, C, h, w]; or a ViT
     train: Sequence[Scene],
     validation: Sequence[Scene],
     test: Sequence[Scene],
@@ -52,13 +53,22 @@ def quick_probe(
     Raises:
         ValueError: a set is empty, or the scenes have neither labels nor depths.
     """
+    train, validation, test = ([part] if isinstance(part, Scene) else part for part in (train, validation, test))
+    maker = getattr(extract, "extract", extract)
+
+    def extract(images: Tensor) -> Tensor:  # [V, C, h, w]
+        return feature_maps(maker(images), len(images), *images.shape[-2:], "features")
+
     sizes = len(train), len(validation), len(test)
     if not all(sizes):
         raise ValueError(
             f"the probe needs train, validation and test scenes; got {sizes[0]}, {sizes[1]} and {sizes[2]}"
         )
     first = train[0]
-    tasks = [task for task, maps in (("labels", first.labels), ("depths", first.depths)) if maps is not None]
+    tasks = [task for task in ("labels", "depths") if getattr(first, task) is not None]
+    for scene in (*train, *validation, *test):
+        if lacks := [task for task in tasks if getattr(scene, task) is None]:
+            raise ValueError(f"{scene.name} has no {lacks[0]}, which {first.name} has: the probe needs them of all scenes")
     if not tasks:
         raise ValueError(f"{first.name} has neither labels nor depths, so there is nothing to probe")
 
@@ -105,6 +115,8 @@ def patch_targets(
 
     Pixels without a label or a depth are left out; ``known`` is the share of a patch's pixels that count.
     """
+    if task not in ("labels", "depths") or getattr(scene, task) is None:
+        raise ValueError(f'task must be "labels" or "depths", of a scene that has them; got {task!r} of {scene!r}.')
     if task == "labels":
         known = scene.labels != IGNORE
         values = F.one_hot(scene.labels.long().where(known, 0), len(scene.classes)).movedim(-1, 1).double()
@@ -118,9 +130,6 @@ def patch_targets(
 
 def _moments(features) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of every channel, [1, C, 1, 1]; a constant channel gets 1."""
-    for feats in features:
-        if bad := int((~torch.isfinite(feats)).sum()):
-            raise ValueError(f"{bad} of {feats.numel()} features of a scene are NaN or infinite: nothing can be read from them")
     n = sum(f[:, 0].numel() for f in features)
     mean = sum(f.sum((0, 2, 3), keepdim=True) for f in features) / n
     std = (sum(((f - mean) ** 2).sum((0, 2, 3), keepdim=True) for f in features) / n).sqrt()

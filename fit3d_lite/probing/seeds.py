@@ -97,5 +97,7 @@ def paired(before: Runs | Sequence[float], after: Runs | Sequence[float], metric
     if len(first) != len(second) or len(first) < 2:
         raise ValueError(f"A paired comparison needs the same number of runs, at least 2; got {len(first)} and {len(second)}.")
     differences = [b - a for a, b in zip(first, second, strict=True)]
+    if not all(map(math.isfinite, differences)):
+        raise ValueError(f"Run {[math.isfinite(d) for d in differences].index(False)} of the comparison has no finite number.")
     spread, n = statistics.stdev(differences), len(differences)
     return Difference(statistics.mean(differences), spread, float(student.ppf(0.975, n - 1)) * spread / math.sqrt(n), n)

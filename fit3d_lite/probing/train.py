@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..base.history import History
+from ..base.inputs import check_whole
 
 __all__ = ["LIGHT", "PAPER", "Step", "Training", "fit_head", "training_of"]
 
@@ -43,10 +44,10 @@ class Training:
     checks: int = 5  # times that the validation set is measured, the last time at the end
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1 or self.rate <= 0 or not 0 <= self.warm_up < 1 or self.checks < 1:
+        check_whole(1, steps=self.steps, batch=self.batch, checks=self.checks, points=self.points)
+        if not 0 < self.rate < math.inf or not 0 <= self.warm_up < 1:
             raise ValueError(
-                f"A training needs steps, batch and checks ≥ 1, a rate > 0 and a warm-up share in 0..1; got "
-                f"steps={self.steps}, batch={self.batch}, checks={self.checks}, rate={self.rate}, warm_up={self.warm_up}."
+                f"A training needs a rate > 0 and a warm-up share in 0..1; got rate={self.rate}, warm_up={self.warm_up}."
             )
         if self.decay not in ("poly", "cosine"):
             raise ValueError(f"decay must be 'poly' or 'cosine', got {self.decay!r}.")

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..base.inputs import check_whole, target_size
+from ..base.machine import usual_torch
 from ..scenes.camera import Camera
 from ..scenes.scene import Scene
 from .build import build
@@ -35,6 +37,7 @@ GOOD = 4.599  # the best score of a camera, 4 * 0.45 + 1.2 + 1.6, less a roundin
 RAYS_AT_ONCE = 110_000  # per thread; bounds the memory
 
 
+@usual_torch(grad=False)
 def room(
     seed: int = 0,
     views: int = 24,
@@ -57,9 +60,9 @@ def room(
     0.1 mm), labels [V, H, W] numbering `CLASSES`. Raises ValueError for a negative seed, views < 1, a side under
     8 pixels or an unknown split.
     """
-    height, width = (size, size) if isinstance(size, int) else size
-    if seed < 0 or views < 1:
-        raise ValueError(f"A room needs a seed of at least 0 and at least 1 view, got seed={seed} and views={views}.")
+    check_whole(0, seed=seed)
+    check_whole(1, views=views)
+    height, width = target_size(size, 1, 1)
     if min(height, width) < 8:
         raise ValueError(f"A photo needs at least 8 pixels a side, got {height} x {width}.")
     if split not in SPLITS:

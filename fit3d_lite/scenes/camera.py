@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..base.inputs import as_tensor, check_kind, check_whole
 from .poses import explain_rigid
 
 NEAR = 0.2  # metres; what is nearer than this would smear over the whole picture
@@ -33,13 +34,15 @@ class Camera:
 
     def __post_init__(self) -> None:
         for name, size in (("K", (3, 3)), ("world_to_camera", (4, 4))):
-            value = torch.as_tensor(getattr(self, name)).detach().cpu()
+            value = as_tensor(getattr(self, name), f"Camera.{name}").detach().cpu()
             if tuple(value.shape) != size:
                 raise ValueError(f"Camera.{name} must be {list(size)}, got {list(value.shape)}.")
             value = value if value.dtype == torch.float64 else value.float()
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "width", int(self.width))
-        object.__setattr__(self, "height", int(self.height))
+        for name in ("width", "height"):
+            side = getattr(self, name)
+            check_whole(1, **{name: int(side) if isinstance(side, float) and side.is_integer() else side})
+            object.__setattr__(self, name, int(side))
 
     @classmethod
     def look_at(
@@ -55,10 +58,12 @@ class Camera:
 
         Raises ValueError when the viewing direction is zero or parallel to ``up``.
         """
+        if not 0 < fov_x < 180:
+            raise ValueError(f"fov_x must lie between 0 and 180 degrees, got {fov_x}.")
         eye, target, up = (torch.as_tensor(v, dtype=torch.float64) for v in (eye, target, up))
         forward = target - eye
         right = torch.linalg.cross(forward, up)
-        if forward.norm() < 1e-9 or right.norm() < 1e-6 * forward.norm() * up.norm():
+        if not forward.norm() >= 1e-9 or not right.norm() >= 1e-6 * forward.norm() * up.norm():
             raise ValueError(
                 f"look_at needs a direction: eye {eye.tolist()} to target {target.tolist()} is zero "
                 f"or parallel to up {up.tolist()}."
@@ -94,8 +99,6 @@ class Camera:
 
     def check(self) -> Camera:
         """Raise ValueError, with the numbers, unless this is a pinhole camera with a rigid pose; else return self."""
-        if self.width < 1 or self.height < 1:
-            raise ValueError(f"A camera needs at least one pixel, got width {self.width} and height {self.height}.")
         if not (torch.isfinite(self.K).all() and torch.isfinite(self.world_to_camera).all()):
             raise ValueError("The camera has NaN or infinite numbers in K or world_to_camera; drop that frame.")
         (fx, skew, _), (below, fy, _), last = self.K.tolist()
@@ -162,3 +165,15 @@ class Camera:
             )
         origin, directions = self.rays(depth.device, depth.dtype)
         return origin + depth.unsqueeze(-1) * directions
+
+
+def cameras_of(given) -> tuple[Camera, ...]:
+    """The cameras of a Scene, of several cameras or views, or the one that is given. Raises ValueError for anything else."""
+    given = getattr(given, "cameras", given)
+    try:
+        found = tuple(getattr(one, "camera", one) for one in ([given] if isinstance(given, Camera) else given))
+    except TypeError:
+        found = (given,)
+    for one in found:
+        check_kind(Camera, **{"each camera": one})
+    return found

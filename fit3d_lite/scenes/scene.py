@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .camera import Camera
+from ..base.inputs import as_tensor, check_whole, positions, target_size
+from .camera import Camera, cameras_of
 from .points import Report, ScenePoints
 from .poses import explain_pose
 from .space import viewing_distance
@@ -56,8 +57,13 @@ class Scene:
     rendered: bool = False  # the depths are those of Gaussians fitted to the photos, not a sensor's
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "cameras", tuple(self.cameras))
+        object.__setattr__(self, "cameras", cameras_of(self.cameras))
         object.__setattr__(self, "classes", tuple(self.classes))
+        for name in ("images", "depths", "labels", "masks"):
+            if (value := getattr(self, name)) is not None or name == "images":
+                value = as_tensor(value, f"Scene.{name}")
+                whole = name == "labels" and not value.is_floating_point()  # of any width, bool too
+                object.__setattr__(self, name, value.long() if whole else value)
         self.check()
         if not self.metric:  # 20 cm mean nothing here
             near = NEAR_SHARE * viewing_distance(self)
@@ -102,10 +108,8 @@ class Scene:
                 )
         for index, camera in enumerate(self.cameras):
             if (camera.height, camera.width) != (height, width):
-                raise ValueError(
-                    f"Camera {index} is {camera.height}×{camera.width} but its image is {height}×{width} (H×W): "
-                    f"use camera.scaled({width}, {height})."
-                )
+                size = f"{camera.height}×{camera.width} but its image is {height}×{width} (H×W)"
+                raise ValueError(f"Camera {index} is {size}: use camera.scaled({width}, {height}).")
 
     def _with(self, **changes) -> Scene:
         """This scene with other tensors or cameras made from its own. Pixels are not looked at again: they were when
@@ -137,7 +141,7 @@ class Scene:
 
     def __getitem__(self, index):
         try:
-            index = operator.index(index)  # int, numpy integer, tensor with one number
+            index = operator.index(None if isinstance(index, bool) else index)  # int, numpy integer, tensor with one number
         except TypeError:
             return self._select(index)
         if not -len(self) <= index < len(self):
@@ -146,9 +150,7 @@ class Scene:
         return View(self.images[index], self.cameras[index], depth, label, mask)
 
     def _select(self, index) -> Scene:
-        chosen = range(len(self))[index] if isinstance(index, slice) else [int(i) for i in index]
-        chosen = list(chosen)
-        chosen = [range(len(self))[i] for i in chosen]  # negative ones count back
+        chosen = positions(index, len(self))
         return self._with(
             **self._maps(lambda maps: maps[chosen]),
             images=self.images[chosen],
@@ -164,6 +166,7 @@ class Scene:
 
     def split(self, every: int = 4, offset: int = 2) -> tuple[Scene, Scene]:
         """(training views, held-out views): one view in ``every`` is held out, starting at ``offset``."""
+        check_whole(1, every=every)
         held = [i for i in range(len(self)) if i % every == offset % every]
         if not held or len(held) == len(self):
             raise ValueError(f"Holding out one view in {every} of {len(self)} leaves one side empty.")
@@ -171,6 +174,7 @@ class Scene:
 
     def resized(self, width: int, height: int) -> Scene:
         """The same scene with photos of another size."""
+        height, width = target_size((height, width), height, width)
         return self._with(
             **self._maps(lambda maps: resize_maps(maps, height, width)),
             images=resize_photos(self.images, height, width),
@@ -221,9 +225,7 @@ def check_photos(images: Tensor) -> None:  # [..., 3, H, W]
 def check_depths(depths: Tensor, metric: bool = True) -> None:  # [..., H, W] metres
     """Raise ValueError, with the numbers, for NaN, depths below 0, or, of ``metric`` ones, what looks like millimetres."""
     if not torch.isfinite(depths).all():
-        raise ValueError(
-            f"{int((~torch.isfinite(depths)).sum())} depths are NaN or infinite: write 0 where depth is unknown."
-        )
+        raise ValueError(f"{int((~torch.isfinite(depths)).sum())} depths are NaN or infinite: write 0 where depth is unknown.")
     if float(depths.min()) < 0:
         raise ValueError(f"Depths must be ≥ 0 metres (0 = unknown), got {float(depths.min()):.3g}.")
     known = depths[depths > 0]
@@ -240,8 +242,8 @@ def check_labels(labels: Tensor, classes: tuple[str, ...]) -> None:  # [..., H, 
     if labels.is_floating_point():
         raise ValueError(f"Labels must be integers, got {labels.dtype}.")
     known = labels[labels != IGNORE]
-    if len(known) and (int(known.min()) < 0 or (classes and int(known.max()) >= len(classes))):
+    if len(known) and (int(known.min()) < 0 or int(known.max()) >= (len(classes) or IGNORE)):
         raise ValueError(
-            f"Labels run from {int(known.min())} to {int(known.max())} but there are {len(classes)} classes; "
+            f"Labels run from {int(known.min())} to {int(known.max())} but there are {len(classes) or 'up to 255'} classes; "
             f"use {IGNORE} for pixels of no class."
         )

@@ -21,12 +21,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..base.history import to_floats
+from ..base.inputs import check_kind, check_whole
+from ..base.machine import usual_torch
 from ..scenes.scene import Scene, View
 from .gaussians import SH0, Gaussians
 from .growth import REFINED, Densifier, refinements
 from .ply import stored
 from .quality import WINDOW, decibels, sharp_photos, ssim
-from .splat import render
+from .splat import render, view_matrix
 
 # 3DGS's learning rates; that of the means is per unit of scene extent and falls to a hundredth of it.
 RATES = {"means": 1.6e-4, "quats": 1e-3, "scales": 5e-3, "opacities": 5e-2, "colors": 2.5e-3}
@@ -35,8 +37,7 @@ SPLIT = 0.05  # share of the Gaussians that are split at a refinement, where the
 SPARSE = 8  # pixels of a photo for one Gaussian: a start with half as few grows until it has that many
 
 
-@torch.inference_mode(False)
-@torch.enable_grad()  # a cell under no_grad wants a fitted cloud all the same
+@usual_torch()  # a cell under no_grad wants a fitted cloud all the same
 def fit(
     cloud: Gaussians,
     scene: Scene,
@@ -69,12 +70,15 @@ def fit(
     been reached, and calling again goes on from there.
 
     Raises ValueError for steps < 0 and other settings out of range, an unknown backend or exposure, an empty cloud,
-    photos under 11×11, or when every photo is blurred.
+    photos under 11×11, cameras that see none of the cloud, or when every photo is blurred.
     """
-    if steps < 0 or lr_scale <= 0 or refine_every < 1 or not 0 <= (split_share or 0) < 1 or not 0 <= drop_blurred <= 1:
+    check_kind(Gaussians, cloud=cloud)
+    check_kind(Scene, scene=scene)
+    check_whole(0, steps=steps, max_count=max_count)
+    check_whole(1, refine_every=refine_every)
+    if not lr_scale > 0 or not 0 <= (split_share or 0) < 1 or not 0 <= drop_blurred <= 1:
         raise ValueError(
-            f"Need steps ≥ 0, lr_scale > 0, refine_every ≥ 1, 0 ≤ split_share < 1, 0 ≤ drop_blurred ≤ 1; "
-            f"got {steps}, {lr_scale}, {refine_every}, {split_share}, {drop_blurred}."
+            f"Need lr_scale > 0, 0 ≤ split_share < 1, 0 ≤ drop_blurred ≤ 1; got {lr_scale}, {split_share}, {drop_blurred}."
         )
     if exposure not in (None, "affine"):
         raise ValueError(f'exposure is "affine" or None, got {exposure!r}.')
@@ -85,6 +89,8 @@ def fit(
     cloud.check()
     scene = sharp_photos(scene, drop_blurred)
     cloud = cloud.to(scene.images.device)
+    if not any(len(view_matrix(cloud, camera, backend=backend).values()) for camera in scene.cameras):
+        raise ValueError(f"None of the {len(scene)} cameras sees a Gaussian: cloud and cameras are of two worlds.")
     generator = torch.Generator().manual_seed(seed)
     densifier = Densifier(len(cloud), *_growth(len(cloud), scene, steps, refine_every, split_share, max_count))
     raw = _raw(cloud)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..base.inputs import as_tensor, check_kind, check_whole
 from ..scenes.scene import Scene
 
 SH0 = 0.28209479177387814  # the constant spherical harmonic, 1 / (2 √π): 3DGS stores (color − ½) / SH0
@@ -34,15 +35,12 @@ class Gaussians:
     colors: Tensor  # [N, 3] in 0..1
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            object.__setattr__(self, f.name, as_tensor(getattr(self, f.name), f"Gaussians.{f.name}"))
         count = self.means.shape[0] if self.means.ndim else 0
-        shapes = {
-            "means": (count, 3),
-            "quats": (count, 4),
-            "scales": (count, 3),
-            "opacities": (count,),
-            "colors": (count, 3),
-        }
-        for name, shape in shapes.items():
+        widths = {"means": (3,), "quats": (4,), "scales": (3,), "opacities": (), "colors": (3,)}
+        for name, width in widths.items():
+            shape = (count, *width)
             if tuple(getattr(self, name).shape) != shape:
                 raise ValueError(f"Gaussians.{name} must be {list(shape)}, got {list(getattr(self, name).shape)}.")
 
@@ -118,19 +116,15 @@ class Gaussians:
                 raise ValueError(f"{points!r} has no sparse points: use Gaussians.from_depth, or give points [N, 3].")
             sound = points.points.sound(min_track, max_error)
             points, colors = (values.to(points.images.device) for values in (sound.xyz, sound.color))
-        points = torch.as_tensor(points).float()
+        points = as_tensor(points, "points").float()
         if points.ndim != 2 or points.shape[1] != 3 or len(points) < 2:
             raise ValueError(f"points must be [N, 3] with N ≥ 2, got {list(points.shape)}.")
         if not torch.isfinite(points).all():
-            raise ValueError(
-                f"{int((~torch.isfinite(points)).any(1).sum())} of {len(points)} points are NaN or infinite."
-            )
-        colors = torch.full_like(points, 0.5) if colors is None else torch.as_tensor(colors).to(points)
+            raise ValueError(f"{int((~torch.isfinite(points)).any(1).sum())} of {len(points)} points are NaN or infinite.")
+        colors = torch.full_like(points, 0.5) if colors is None else as_tensor(colors, "colors").to(points)
         if colors.shape != points.shape or float(colors.min()) < 0 or float(colors.max()) > 1:
-            raise ValueError(
-                f"colors must be {list(points.shape)} in 0..1, got {list(colors.shape)} "
-                f"up to {float(colors.max()):.3g}."
-            )
+            said = f"got {list(colors.shape)} up to {colors.max():.3g}"
+            raise ValueError(f"colors must be {list(points.shape)} in 0..1, {said}.")
         quats = points.new_tensor([1.0, 0, 0, 0]).repeat(len(points), 1)
         scales = spacing(points).unsqueeze(1).repeat(1, 3)
         return cls(points, quats, scales, points.new_full((len(points),), opacity), colors)
@@ -151,13 +145,19 @@ class Gaussians:
         ``flatten`` the Gaussians are discs that lie on the surface. Raises ValueError when the scene has no depth,
         or none above 0.
         """
+        check_kind(Scene, scene=scene)
         if scene.depths is None or not bool((scene.depths > 0).any()):
             raise ValueError(f"{scene!r} has no depth above 0: use Gaussians.from_points, or a scene with depth maps.")
-        if count < 2 or opacity <= 0 or opacity > 1 or (voxel is not None and voxel <= 0):
-            raise ValueError(f"Need count ≥ 2, 0 < opacity ≤ 1 and voxel > 0; got {count}, {opacity}, {voxel}.")
+        check_whole(2, count=count)
+        if not 0 < opacity <= 1 or not (voxel is None or voxel > 0):
+            raise ValueError(f"Need 0 < opacity ≤ 1 and voxel > 0; got {opacity} and {voxel}.")
         points, normals, colors = (torch.cat(parts) for parts in zip(*map(_surface, scene), strict=True))
         cell, voxel = _voxels(points, count, voxel)
         total = int(cell.max()) + 1
+        if total < 2:
+            raise ValueError(
+                f"All {len(points)} points with a depth lie in one voxel of {voxel:.3g} m: take a smaller voxel, or more depths."
+            )
         ones = points.new_zeros(total).index_add_(0, cell, torch.ones_like(points[:, 0]))
 
         def mean(values):

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..base.inputs import check_kind, existing_file
 from ..base.whole import replace_when_whole
 from .gaussians import SH0, Gaussians
 
@@ -61,6 +62,7 @@ def save_ply(cloud: Gaussians, path: str | Path) -> Path:
     """
     from plyfile import PlyData, PlyElement
 
+    check_kind(Gaussians, cloud=cloud)
     cloud.check()
     raw = {name: value.numpy() for name, value in _encode(cloud).items()}
     columns = [
@@ -90,13 +92,10 @@ def load_ply(path: str | Path) -> Gaussians:
     """
     from plyfile import PlyData, PlyParseError
 
-    if not Path(path).is_file():
-        if Path(path).exists():
-            raise ValueError(f"{path} is a folder or a device, not a .ply file.")
-        raise FileNotFoundError(f"There is no file {path}.")
+    path = existing_file(path, ".ply file")
     try:
         vertex = PlyData.read(str(path))["vertex"]
-    except (PlyParseError, KeyError, UnicodeDecodeError) as error:
+    except (PlyParseError, KeyError, ValueError, MemoryError) as error:  # UnicodeDecodeError is a ValueError
         raise ValueError(f"{path} is not a whole .ply file with a vertex list: {error}.") from None
     missing = [name for name in NEEDED if name not in vertex.data.dtype.names]
     if missing:

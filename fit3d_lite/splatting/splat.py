@@ -21,6 +21,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..base.inputs import as_tensor, check_kind
 from ..base.machine import quiet_sparse
 from ..scenes.camera import Camera
 from . import backend as backends
@@ -46,6 +47,8 @@ def view_matrix(
     ``W @ values`` passes gradients to means, quats, scales and opacities too. ``backend``: see backend.py.
     Raises ValueError for a camera or a cloud that their ``check`` refuses, or a backend that cannot run here.
     """
+    check_kind(Gaussians, cloud=cloud)
+    check_kind(Camera, camera=camera)
     near = camera.near if near is None else near
     if differentiable:
         weights, gaussian, pixel = _all_weights(cloud, camera, near, backend)
@@ -70,6 +73,8 @@ def folded_matrix(
     row by their mean. No gradient; otherwise as :func:`view_matrix`."""
     near = camera.near if near is None else near
     h, w = camera.height // down, camera.width // across
+    if (h * down, w * across) != (camera.height, camera.width):  # compiled loops would write beyond the rows
+        raise ValueError(f"A picture of {camera.height}×{camera.width} is not made of blocks of {down}×{across} pixels.")
     if backends.choose(backend, cloud) == "numba":
         return backends.module("numba").matrix(cloud.check(), camera, near, down, across)
     weights, gaussian, pixel = _all_weights(cloud, camera, near, backend)
@@ -97,7 +102,10 @@ def render(
     ``backend``: see backend.py. Raises ValueError when ``values`` does not have one row per Gaussian, and as
     :func:`view_matrix`.
     """
-    values = cloud.colors if values is None else values
+    check_kind(Gaussians, cloud=cloud)
+    check_kind(Camera, camera=camera)
+    values = cloud.colors if values is None else as_tensor(values, "values")
+    values = values if values.is_floating_point() else values.to(cloud.means)
     if values.ndim != 2 or len(values) != len(cloud):
         raise ValueError(f"values must be [N, C] with N = {len(cloud)} Gaussians, got {list(values.shape)}.")
     near = camera.near if near is None else near
@@ -108,6 +116,9 @@ def render(
     else:
         image, alpha = backends.module(chosen).render(cloud, camera, values, near)
     if background is not None:
+        background = torch.as_tensor(background).to(image)
+        if background.shape not in ((), (values.shape[1],)):
+            raise ValueError(f"background must be [C] with C = {values.shape[1]} as the values, got {list(background.shape)}.")
         image = image + (1 - alpha).unsqueeze(-1) * background
     return image, alpha
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..base.inputs import check_whole
 from .pca import check_features
 
 __all__ = ["agglomerative", "kmeans", "match_clusters", "similarity"]
@@ -23,6 +24,7 @@ def similarity(
         ValueError: not [V, C, h, w], or no such patch.
     """
     check_features(feats, channels=1)
+    check_whole(0, view=view, row=row, col=col)
     views, _, h, w = feats.shape
     if not (0 <= view < views and 0 <= row < h and 0 <= col < w):
         raise ValueError(
@@ -112,6 +114,7 @@ def _grouped(feats, clusters: int, cosine: bool, group):
     from threadpoolctl import threadpool_limits
 
     check_features(feats, channels=1)
+    check_whole(1, clusters=clusters)
     views, channels, h, w = feats.shape
     if not 1 <= clusters <= views * h * w:
         raise ValueError(f"{clusters} clusters of {views}×{h}×{w} = {views * h * w} patches: ask for 1 to that many")

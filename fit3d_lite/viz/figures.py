@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..base.inputs import as_tensor, check_kind, check_whole
 from .palette import IGNORE, MAPS, RIGHT, WRONG, color_depth, color_labels, color_mistakes, palette
 
 __all__ = ["compare", "show_depth", "show_error", "show_images", "show_labels", "show_mistakes"]
@@ -42,6 +43,7 @@ def compare(
         ``kind``, or a mark outside the grid.
     """
     _check_photos(images)
+    check_kind(dict, maps=maps)
     views, _, height, width_px = images.shape
     for name, values in maps.items():
         if len(values) != views or values.ndim not in (3, 4) or (values.ndim == 4 and values.shape[-1] != 3):
@@ -86,11 +88,13 @@ def show_images(
     width: float = WIDTH,
 ):
     """Photos in rows of ``columns``."""
+    images = as_tensor(images, "photos")
     if images.ndim == 4 and images.shape[1] != 3 and images.shape[-1] == 3:
         images = images.movedim(-1, 1)
     _check_photos(images)
     if titles is not None and len(titles) != len(images):
         raise ValueError(f"{len(titles)} titles for {len(images)} photos")
+    check_whole(1, columns=columns)
     columns = min(columns, len(images))
     figure, axes = _grid(-(-len(images) // columns), columns, images.shape[2] / images.shape[3], width)
     for ax in axes.flat[len(images) :]:
@@ -109,6 +113,8 @@ def show_depth(
     width: float = WIDTH,
 ):
     """Photos above their depths, with a scale in metres; what is unknown is grey."""
+    if depths is None or not (depths > 0).any():
+        raise ValueError("there is no depth to show: depths is None, or none of them is above 0")
     known = depths[depths > 0].float()
     near, far = torch.quantile(known[:: max(1, len(known) // 1_000_000)], known.new_tensor([0.01, 0.99])).tolist()
     figure = compare(images, {"depth": color_depth(depths, near, far)}, titles, width=width)
@@ -130,6 +136,9 @@ def show_labels(
 ):
     """Photos with their label maps, and a legend of the classes that occur; without ``classes`` these are numbers."""
     maps = labels if isinstance(labels, dict) else {"labels": labels}
+    for one in maps.values():
+        if one.is_floating_point() or one.min() < 0:
+            raise ValueError(f"labels must be whole numbers from 0, not {one.dtype} from {one.min():.3g}")
     present = sorted(set().union(*(m.unique().tolist() for m in maps.values())) - {IGNORE})
     if classes and present and present[-1] >= len(classes):
         raise ValueError(f"label {present[-1]} occurs, and there are names for {len(classes)} classes only")
@@ -244,6 +253,8 @@ def _check_photos(images) -> None:
     if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] != 3 or not len(images):
         shape = list(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise ValueError(f"photos must be a tensor [V, 3, H, W] in 0..1, not {shape}")
+    if images.max() > 2:  # a little beyond 1 is drawn as 1
+        raise ValueError(f"photos must lie in 0..1, and these go up to {images.max():.3g}: divide by 255")
 
 
 def _array(colors: Tensor) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..base.inputs import as_tensor, check_whole
 from ..scenes.camera import Camera
 from ..scenes.space import axes_of, ball_around
 from ..splatting.gaussians import Gaussians
@@ -46,11 +47,13 @@ def orbit(
     Raises:
         ValueError: no points, numbers out of range, or a camera looking along ``up``.
     """
-    if points.ndim != 2 or points.shape[-1] != 3 or not len(points):
-        raise ValueError(f"points must be [N, 3] with at least one, not {list(points.shape)}")
-    if frames < 1 or not -89 <= elevation <= 89 or distance <= 0 or not 0 < fov_x < 170:
+    points = as_tensor(points, "points")
+    check_whole(1, frames=frames)
+    if points.ndim != 2 or points.shape[-1] != 3 or not len(points) or not points.isfinite().all():
+        raise ValueError(f"points must be finite and [N, 3] with at least one, not {list(points.shape)}")
+    if not -89 <= elevation <= 89 or distance <= 0 or not 0 < fov_x < 170:
         raise ValueError(
-            f"an orbit needs frames ≥ 1, elevation within ±89, distance > 0 and 0 < fov_x < 170; got {frames}, "
+            f"an orbit needs elevation within ±89, distance > 0 and 0 < fov_x < 170; got "
             f"{elevation:g}, {distance:g} and {fov_x:g}"
         )
     middle, radius = ball_around(points)

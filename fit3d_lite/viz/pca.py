@@ -9,8 +9,11 @@ Pictures of one size are one tensor [V, C, h, w]; several scenes, whose grids ma
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from ..base.inputs import as_tensor, check_whole
 
 __all__ = ["Basis", "pca_basis", "pca_colors"]
 
@@ -65,7 +68,7 @@ def pca_basis(
         ValueError: not [V, C, h, w], fewer than three channels (after ``skip``), values that are not finite,
         percentiles out of order, a mask of another shape or one that leaves fewer than four patches.
     """
-    _check_percentiles(percentiles)
+    _check_options(percentiles, skip)
     scenes = as_scenes(feats, channels=3 + skip)
     masks = _as_masks(mask, scenes)
     mean, axes, explained = _principal(_rows(scenes, masks), skip)
@@ -105,7 +108,7 @@ def pca_colors(
         raise ValueError("there are no features to color: the dict is empty")
     if per_image and mask is not None:
         raise ValueError("a mask fits one basis on the patches it keeps, per_image one on each picture: choose one")
-    _check_percentiles(percentiles)
+    _check_options(percentiles, skip)
     scenes = {name: as_scenes(value, name, 3 + skip) for name, value in models.items()}
     counts = {name: [len(scene) for scene in some] for name, some in scenes.items()}
     first = next(iter(counts))
@@ -217,7 +220,8 @@ def _and(values: list) -> str:
     return " and ".join(str(value) for value in values)
 
 
-def _check_percentiles(percentiles) -> None:
+def _check_options(percentiles, skip) -> None:
+    check_whole(0, skip=skip)
     low, high = percentiles
     if not 0 <= low < high <= 100:
         raise ValueError(f"percentiles are {low} and {high}; they must rise within 0..100, such as (1, 99)")
@@ -226,6 +230,7 @@ def _check_percentiles(percentiles) -> None:
 def as_scenes(feats, name: str = "", channels: int = 1) -> list[Tensor]:
     """Features as a list of scenes [V, C, h, w] of one C; a tensor is one scene. Raises ValueError as below."""
     scenes = list(feats) if isinstance(feats, list | tuple) else [feats]
+    scenes = [as_tensor(scene, "features") if isinstance(scene, np.ndarray) else scene for scene in scenes]
     if not scenes:
         raise ValueError(f"there are no features{f' of {name!r}' if name else ''}: the list is empty")
     for scene in scenes:

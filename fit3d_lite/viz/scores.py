@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .palette import IGNORE
+from .pca import check_features
 
 __all__ = ["ClusterScores", "cluster_scores", "contingency", "control_features", "found_again"]
 
@@ -125,6 +126,7 @@ def found_again(
     Raises:
         ValueError: fewer than two views, or labels on another grid.
     """
+    check_features(feats, channels=1)
     views, channels, *grid = feats.shape
     if labels.shape != (views, *grid) or views < 2:
         need = f"labels {[views, *grid]} and two views at least"

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..base.inputs import check_whole, existing_file
 from .page import as_base64
 
 __all__ = ["as_picture", "jpeg_uri", "load_image", "picture_uri", "tile", "uploaded"]
@@ -31,10 +32,8 @@ def load_image(
     name = str(source) if isinstance(source, str | Path) else "the upload"
     if source is None or isinstance(source, list | tuple | dict | Number | Tensor):
         raise ValueError(f"a picture is a path, bytes, an open file, a PIL image or an array, not {type(source).__name__}")
-    if isinstance(source, str | Path) and not Path(source).is_file():
-        if Path(source).exists():
-            raise ValueError(f"{source} is a folder or a device, not a picture")
-        raise FileNotFoundError(f"there is no picture at {Path(source).absolute()}")
+    if isinstance(source, str | Path):
+        source = existing_file(source, "picture")
     if isinstance(source, bytes | bytearray | memoryview):
         source = io.BytesIO(bytes(source))
     try:
@@ -52,9 +51,8 @@ def load_image(
     flat.alpha_composite(picture)
     picture = flat.convert("RGB")
     if size is not None:
-        height, width = (size, size) if isinstance(size, Integral) else size
-        if min(height, width) < 1:
-            raise ValueError(f"a photo cannot be {height}×{width} pixels")
+        height, width = size if isinstance(size, tuple | list) and len(size) == 2 else (size, size)
+        check_whole(1, height=height, width=width)
         fit = isinstance(size, Integral)
         picture = ImageOps.fit(picture, (width, height), Image.LANCZOS) if fit else picture.resize((width, height))
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255

@@ -138,7 +138,7 @@ def test_wrong_arguments_are_refused_in_one_sentence(tmp_path):
         captures.ade20k(tmp_path, side=0)
     with pytest.raises(FileNotFoundError, match="no folder .*nowhere; without one, 1907 MB are downloaded"):
         captures.voc(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match="val.txt is missing"):
+    with pytest.raises(FileNotFoundError, match="no list of the val split at .*val.txt"):
         captures.voc(tmp_path)
 
 

@@ -363,5 +363,5 @@ def test_refusals_name_the_numbers():
     away = Camera.look_at((50, 0, 0), (60, 0, 0), width=W, height=H)
     with pytest.raises(ValueError, match="camera 3 is outside the scene: it sees none of the 60 Gaussians"):
         lift(c, [*cams[:3], away, cams[4]], feats)
-    with pytest.raises(ValueError, match="h ≥ 1"):
+    with pytest.raises(ValueError, match="h must be a whole number from 1 up, got 0"):
         patch_matrix(c, cams[0], 0, 4)

@@ -356,7 +356,7 @@ def test_bad_depths_are_refused():
         deepen(span="mars")
     with pytest.raises(ValueError, match="0 < low < high"):
         DepthSpan(3.0, 1.0)
-    with pytest.raises(ValueError, match="at least 2 bins"):
+    with pytest.raises(ValueError, match="bins must be a whole number from 2 up"):
         deepen(bins=1)
 
 
@@ -382,7 +382,7 @@ def test_the_crop_follows_the_size_of_the_photo():
         (dict(head="mlp"), "head must be 'linear' or 'dpt', got 'mlp'"),
         (dict(training="heavy"), "training must be 'light', 'paper' or a Training, got 'heavy'"),
         (dict(learning_rate=1), "A probe has no option learning_rate; it has head, width, .* and for the training steps, batch"),
-        (dict(steps=0), "steps=0"),
+        (dict(steps=0), "steps must be a whole number from 1 up, got 0"),
         (dict(span="nyu"), "A probe has no option span"),
         (dict(decay="step"), "decay must be 'poly' or 'cosine'"),
     ],

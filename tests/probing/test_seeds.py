@@ -89,7 +89,7 @@ def test_bad_classifications_are_refused():
         (dict(method="tree"), "method must be 'knn' or 'linear'"),
         (dict(token="patch"), "token must be 'cls' or 'mean'"),
         (dict(train=(train[0], train[1][:5])), "training set has 12 photos and 5 class numbers"),
-        (dict(train=(train[0], np.zeros(12))), "nothing to tell apart"),
+        (dict(train=(train[0], np.zeros(12, int))), "nothing to tell apart"),
         (dict(test=(test[0], np.full(6, 9))), "Class 9 of the test set never occurs"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -215,8 +215,8 @@ def test_every_class_is_common_enough_to_be_measured():
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ({"views": 0}, "at least 1 view, got seed=0 and views=0"),
-        ({"seed": -1}, "seed=-1"),
+        ({"views": 0}, "views must be a whole number from 1 up, got 0"),
+        ({"seed": -1}, "seed must be a whole number from 0 up, got -1"),
         ({"size": 7}, "at least 8 pixels a side, got 7 x 7"),
         ({"size": (64, 4)}, "64 x 4"),
         ({"split": "test"}, "train, holdout, got 'test'"),

@@ -242,8 +242,6 @@ def main(given: list[str] | None = None) -> int:
     given = parser.parse_args(given)
     try:
         print(build_gsplat(given.jobs, given.arch, wait=True))
-    except (BuildError, ValueError) as problem:
-        sys.exit(str(problem))
     except KeyboardInterrupt:
         print("Not waiting any longer; the build goes on in the background, and this command joins it again.")
     return 0
