@@ -139,7 +139,7 @@ def tsne_seconds(patches: int, channels: int) -> float:
 @functools.cache
 def photo_seconds(height: int, width: int) -> float:
     """Reading one NYUv2 photo costs mostly its change of size."""
-    from fit3d_lite.captures.photos import Photo, resized
+    from fit3d_lite.captures.photoset import Photo, resized
 
     photo = Photo(torch.rand(3, 480, 640), torch.rand(480, 640), torch.zeros(480, 640, dtype=torch.long), None)
     return timed(lambda: [resized(photo, height, width) for _ in range(3)]) / 3

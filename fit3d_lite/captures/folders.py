@@ -24,7 +24,7 @@ from ..base.inputs import read_text
 from ..base.machine import cache_folder
 from ..base.resume import alone
 from ..scenes.scene import IGNORE
-from .photos import Photo, PhotoSet, padded
+from .photoset import Photo, PhotoSet, padded
 from .reading import read_photo, read_pixels
 
 __all__ = ["SegmentationFolder", "ade20k", "voc"]

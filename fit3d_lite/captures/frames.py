@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ..base.inputs import target_size
 from ..scenes.camera import Camera
-from ..scenes.lens import Lens
+from ..scenes.lens import Lens, undistort
 from ..scenes.points import Report, ScenePoints
 from ..scenes.poses import agreement, explain_rigid
 from ..scenes.scene import Scene, resize_maps, resize_photos
@@ -38,6 +38,7 @@ class Frame:
     depth: Path | None = None
     mask: Path | None = None
     where: str = ""  # file and line it stands in, for messages
+    K_depth: np.ndarray | None = None  # [3, 3] of the depth map, where it is not that of the photo
 
 
 def assemble(
@@ -154,13 +155,16 @@ def _read(frame: Frame, sizes: dict, depth_scale: float, stored: bool, lenses: d
             )
         try:
             lens = lens if (lens.width, lens.height) == (width, height) else lens.scaled(width, height)
-            lenses[key] = lens, lens.pinhole()
+            K = lens.pinhole()
+            lenses[key] = lens, K, lens.sources(K)
         except ValueError as error:
             raise ValueError(f"{frame.where or frame.photo}: {error}") from None
-    lens, K = lenses[key]
+    lens, K, sources = lenses[key]
     camera = Camera(torch.from_numpy(K).float(), torch.from_numpy(frame.pose).float(), width, height)
-    image = torch.from_numpy(lens.undistort(K, pixels)).permute(2, 0, 1).float() / 255
+    image = torch.from_numpy(undistort(pixels, sources)).permute(2, 0, 1).float() / 255
     maps = [read_depth(frame.depth) / depth_scale if frame.depth else None, _mask(frame.mask) if frame.mask else None]
+    if maps[0] is not None and frame.K_depth is not None:
+        maps[0] = through(maps[0], frame.K_depth, lens.K, width, height)
     for what, path, i in (("depth map", frame.depth, 0), ("mask", frame.mask, 1)):
         if maps[i] is None:
             continue
@@ -170,8 +174,18 @@ def _read(frame: Frame, sizes: dict, depth_scale: float, stored: bool, lenses: d
             )
         at_photo = resize_maps(maps[i][None], height, width)[0]
         kind = np.uint8 if i else np.float32
-        maps[i] = torch.from_numpy(lens.undistort(K, at_photo.numpy().astype(kind), nearest=True))
+        maps[i] = torch.from_numpy(undistort(at_photo.numpy().astype(kind), sources, nearest=True))
     return to_size(turned(image, turns), turned(camera, turns), *(turned(m, turns) for m in maps), **sizes)
+
+
+def through(depth: Tensor, K_depth: np.ndarray, K: np.ndarray, width: int, height: int) -> Tensor:  # [height, width]
+    """A depth map as a camera at the same place with K sees it; 0 where it does not reach. The nearest pixel is taken."""
+    u, v = np.arange(width) + 0.5, np.arange(height) + 0.5
+    columns = np.floor((u - K[0, 2]) / K[0, 0] * K_depth[0, 0] + K_depth[0, 2]).astype(int)
+    rows = np.floor((v - K[1, 2]) / K[1, 1] * K_depth[1, 1] + K_depth[1, 2]).astype(int)
+    inside = ((rows >= 0) & (rows < depth.shape[0]))[:, None] & ((columns >= 0) & (columns < depth.shape[1]))
+    seen = depth[rows.clip(0, depth.shape[0] - 1)][:, columns.clip(0, depth.shape[1] - 1)]
+    return seen * torch.from_numpy(inside)
 
 
 def _mask(path: Path) -> Tensor:  # [H, W], 1 = counts

@@ -83,11 +83,12 @@ def judge_geometry(folder: Path, files: list[Path], poses: np.ndarray, K: np.nda
         warnings.warn(f"{folder}: the poses or K may be wrong. What fits better is {best}: {then}", stacklevel=3)
 
 
-def name_lost_frames(
-    folder: Path, files: list[Path], poses: np.ndarray, K: np.ndarray, depth_scale: float, chosen: list[int]
-) -> None:
-    """Warn of the ``chosen`` frames whose depths fit their neighbours' twice as well, and on 20 % of them more, where
-    the pose is replaced by one midway between the neighbours'. Arguments as :func:`judge_geometry` has them.
+def find_lost_frames(
+    files: list[Path], poses: np.ndarray, K: np.ndarray, depth_scale: float, chosen: list[int]
+) -> dict[int, str]:
+    """Those of the ``chosen`` frames, with a few words on why, whose depths fit their neighbours' twice as well, and on
+    20 % of them more, where the pose is replaced by one midway between the neighbours'. Arguments as
+    :func:`judge_geometry` has them.
 
     That happens to a frame the tracker lost. Not all are found: where the neighbours share less than 15 % of their
     depths, nothing can be said of the frame between.
@@ -100,7 +101,7 @@ def name_lost_frames(
 
     K = torch.tensor([[0.5], [0.5], [1.0]], dtype=K.dtype) * K
     pairs = [(0, 1), (1, 0), (1, 2), (2, 1)]
-    lost = []
+    lost = {}
     for i in sorted(set(chosen)):
         if not 0 < i < len(poses) - 1 or not sound[i - 1 : i + 2].all():
             continue
@@ -116,13 +117,8 @@ def name_lost_frames(
         there[1, :3, :3], there[1, :3, 3] = U @ Vt, (there[0, :3, 3] + there[2, :3, 3]) / 2
         midway = agreement(torch.linalg.inv(there), K, depths, pairs)
         if midway >= max(2 * given, given + 0.2):
-            lost.append(f"{files[i].stem} (line {i + 1}: {given:.0%} agree, {midway:.0%} midway between its neighbours)")
-    if lost:
-        warnings.warn(
-            f"{folder}: the poses of {len(lost)} of {len(set(chosen))} frames look lost: {', '.join(lost[:5])}"
-            f"{' and more' if len(lost) > 5 else ''}. Leave them out by frames=.",
-            stacklevel=3,
-        )
+            lost[i] = f"pose {i + 1}: {given:.0%} agree, {midway:.0%} midway between its neighbours"
+    return lost
 
 
 def _sound(poses: np.ndarray) -> np.ndarray:  # [V, 4, 4] -> [V] bool

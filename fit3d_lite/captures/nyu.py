@@ -23,7 +23,7 @@ from ..base.inputs import existing_file, target_size
 from ..base.machine import asset, cache_folder
 from ..scenes.camera import Camera
 from ..scenes.scene import IGNORE
-from .photos import Photo, PhotoSet, resized
+from .photoset import Photo, PhotoSet, resized
 
 __all__ = ["BORDER", "Nyu", "nyu"]
 

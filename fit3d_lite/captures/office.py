@@ -56,7 +56,7 @@ def office(frames=None, size=None, cache=None, *, every: int = 4) -> Scene:
     files = [(photo_of(folder, stem), folder / "depth" / f"{stem}.png") for stem in stems]
     poses, lines = read_poses(folder / "poses.txt"), [rows[stem] for stem in stems]
     K = read_K(folder / "K.txt")
-    listed = frames_of(folder, files, poses[lines], [i + 1 for i in lines], K)
+    listed = frames_of(files, poses[lines], [f"{folder / 'poses.txt'}, matrix {i + 1}" for i in lines], K)
     return assemble(listed, source=f"the office capture in {folder}", name="office", size=size)
 
 

@@ -1,88 +1,211 @@
-"""Sets of labelled photos too large to hold: behind ``len`` and ``[i]``, read when asked for.
+"""Plain photos or a film of one place: structure from motion finds the cameras. Runs on a CPU, through pycolmap.
 
-    data = captures.nyu(split="test")
-    image, depth, label, camera = data[3]      # also data[3].image, data[3].depth, …
-    half = data[::2]                           # as lazy as the whole
+    photos → upright copies of 800 pixels → SIFT features → matches of pairs → cameras and points, photo by photo
 
-A reader of one data set (nyu.py, folders.py) fills in ``_read`` and says which classes there are.
+Everything is kept in a folder of the cache that is named by the photos' content, so a stopped run goes on where it was,
+and a finished one is read in a second.
 """
 
 from __future__ import annotations
 
-import copy
-import operator
-from collections.abc import Sequence
-from typing import NamedTuple
+import hashlib
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
+from tqdm import tqdm
 
-from ..scenes.camera import Camera
-from ..scenes.scene import IGNORE, resize_maps, resize_photos
-from .reading import choose
+from ..base.machine import cache_folder
+from ..base.unpack import unpack
+from ..base.whole import replace_when_whole
+from ..scenes.lens import need_cv2
+from ..scenes.scene import Scene
+from .colmap import need_pycolmap, read_model, scene_of
+from .reading import PHOTOS, choose, counting_order, read_pixels, size_of
 
-__all__ = ["Photo", "PhotoSet", "padded", "resized"]
+FILMS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm")
+FROM_FILM = 40  # photos taken from a film
+EXHAUSTIVE = 60  # up to here every photo is compared with every other, beyond it with its neighbours in order
+FEWEST = 3
+ADVICE = "walk around the place rather than turning on the spot, and let neighbours share two thirds of what they show"
 
 
-class Photo(NamedTuple):
-    """One photo and what is known about it; the names are those of ``View``."""
+def photos(
+    folder, frames=None, size=None, name: str | None = None, on_missing: str = "skip", *, longest: int = 800, cache=None
+) -> Scene:
+    """Photos of one place, or a film of it, as a Scene whose cameras structure from motion finds.
 
-    image: Tensor  # [3, H, W] in 0..1
-    depth: Tensor | None  # [H, W] metres, 0 = unknown
-    label: Tensor | None  # [H, W] int64, IGNORE = 255
-    camera: Camera | None
+    20 to 60 photos from one camera at one zoom do well, all held the same way. COLMAP's SIMPLE_RADIAL model is fitted
+    (one focal length, one distortion for all).
 
+    Args:
+        folder: of the photos; or a .zip of them; or a film (.mp4, .mov, …), of which the sharpest frame of each of 40
+            spans is taken.
+        frames: which photos to use, as for ``captures.rgbd``; of a film, how many.
+        size: of the scene's photos, as for ``captures.rgbd``; None keeps the ``longest`` side.
+        on_missing: "raise" refuses a set in which some photo does not register, "skip" leaves it out and reports it.
+        longest: pixels of the longer side at which features are found.
 
-class PhotoSet(Sequence):
-    """A lazy data set. ``data[i]`` reads one Photo; ``data[::4]`` and ``data[[0, 5]]`` are data sets again.
+    Returns a Scene as ``captures.colmap`` does: no depths, ``.points``, unit of length unknown.
 
-    Attributes:
-        classes: the names of the M classes that labels number.
-        name: of the data set and its part, for messages and tables.
-        rows: what ``_read`` is called with, one for each photo.
+    Raises:
+        FileNotFoundError: nothing there. ModuleNotFoundError: pycolmap, or for a film OpenCV, is not installed.
+        ValueError: fewer than three photos; photos of several shapes; nothing matches, or under half of them registers.
     """
+    source = Path(folder).expanduser()
+    if on_missing not in ("skip", "raise"):
+        raise ValueError(f'on_missing is "skip" or "raise", not {on_missing!r}.')
+    if not source.exists():
+        raise FileNotFoundError(f"There is no {source}.")
+    need_pycolmap()
+    name = name or source.resolve().stem
+    source = unpack(source) if source.suffix.lower() == ".zip" else source
+    if source.is_file():
+        if source.suffix.lower() not in FILMS:
+            raise ValueError(f"{source} is neither a folder, nor a .zip, nor a film ({', '.join(FILMS)}).")
+        work = _work([source], (frames, longest), cache)
+        _copies_of_film(source, work / "images", FROM_FILM if frames is None else frames, longest)
+    else:
+        files = find_photos(source)
+        files = [files[i] for i in choose(frames, len(files))] if files else []
+        if len(files) < FEWEST:
+            raise ValueError(f"{source} has {len(files)} photos, and cameras are found from {FEWEST} on; 20 to 60 do well.")
+        _one_shape(files)
+        work = _work(files, longest, cache)
+        _copies(files, source, work / "images", longest)
+    done = work / "sparse"
+    if not done.is_dir():
+        solve(work, name)
+    model = read_model(done)
+    count = len(list((work / "images").iterdir()))
+    found = model.num_reg_images()
+    if found < count and (2 * found < count or on_missing == "raise"):
+        missing = sorted({p.name for p in (work / "images").iterdir()} - {i.name for i in model.images.values()})
+        raise ValueError(f"{found} of the {count} photos of {name} registered, not {', '.join(missing[:5])}: {ADVICE}.")
+    return scene_of(model, done, work / "images", None, size, name, on_missing)
 
-    def __init__(self, rows: Sequence, classes: tuple[str, ...], name: str):
-        self.rows, self.classes, self.name = list(rows), tuple(classes), name
 
-    def _read(self, row) -> Photo:
-        raise NotImplementedError
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index):
-        try:
-            index = operator.index(index)
-        except TypeError:
-            part = copy.copy(self)
-            part.rows = [self.rows[i] for i in choose(index, len(self))]
-            return part
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"Photo {index} of {self.name}, which has {len(self)}.")
-        return self._read(self.rows[index])
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.name!r}: {len(self)} photos, {len(self.classes)} classes)"
+def find_photos(folder: Path) -> list[Path]:
+    """The photos in a folder, or in its ``images``, in counting order."""
+    for place in (folder, folder / "images"):
+        found = [p for p in place.iterdir() if p.suffix.lower() in PHOTOS and p.name[0] != "."] if place.is_dir() else []
+        if found:
+            return sorted(found, key=lambda p: counting_order(p.name))
+    return []
 
 
-def resized(photo: Photo, height: int, width: int) -> Photo:
-    """The same photo at another size; its camera follows."""
-    depth, label = (None if m is None else resize_maps(m[None], height, width)[0] for m in (photo.depth, photo.label))
-    camera = None if photo.camera is None else photo.camera.scaled(width, height)
-    return Photo(resize_photos(photo.image[None], height, width)[0], depth, label, camera)
+def _one_shape(files: list[Path]) -> None:
+    """Raise ValueError unless all photos have one shape: they are taken for one camera at one zoom."""
+    shapes = Counter()
+    for file in files:
+        width, height, exif = size_of(file)
+        shapes[(height, width) if exif > 4 else (width, height)] += 1
+    if len({round(w / h, 2) for w, h in shapes}) > 1:
+        said = ", ".join(f"{count} of {w}×{h}" for (w, h), count in shapes.most_common(4))
+        raise ValueError(
+            f"The photos have several shapes ({said}, W×H): take those of one camera at one zoom, all upright or all across."
+        )
 
 
-def padded(photo: Photo, side: int) -> Photo:
-    """The whole photo in the middle of a square: its longer side becomes ``side``, the rest is grey and has no label.
+def _work(files: list[Path], settings, cache) -> Path:
+    """The folder in the cache for exactly these photos and settings."""
+    hashed = hashlib.blake2b(repr(settings).encode(), digest_size=8)
+    for file in files:
+        hashed.update(file.name.encode() + file.read_bytes())
+    work = cache_folder(cache) / "photos" / hashed.hexdigest()
+    (work / "images").mkdir(parents=True, exist_ok=True)
+    return work
 
-    Only for photos without depth and camera, as pictures from the web are.
-    """
-    height, width = photo.image.shape[1:]
-    scale = side / max(height, width)
-    small = resized(photo, max(1, round(height * scale)), max(1, round(width * scale)))
-    h, w = small.image.shape[1:]
-    rows, columns = slice((side - h) // 2, (side - h) // 2 + h), slice((side - w) // 2, (side - w) // 2 + w)
-    image, label = torch.full((3, side, side), 0.5), torch.full((side, side), IGNORE)
-    image[:, rows, columns], label[rows, columns] = small.image, small.label
-    return Photo(image, None, label, None)
+
+def _copies(files: list[Path], folder: Path, images: Path, longest: int) -> None:
+    """Upright copies, their longer side ``longest`` at most. The EXIF note stays: the focal length in it helps."""
+    from PIL import Image, ImageOps
+
+    for file in tqdm(files, desc="reading photos", unit="photo", delay=1.0, leave=False):
+        target = images / f"{file.stem}.jpg"
+        if target.is_file():
+            continue
+        read_pixels(file, "a photo", "RGB")  # says what is wrong with a damaged one
+        with Image.open(file) as photo:
+            photo = ImageOps.exif_transpose(photo)
+            note = photo.info.get("exif", b"")
+            photo = photo.convert("RGB")
+            photo.thumbnail((longest, longest), Image.LANCZOS)
+        with replace_when_whole(target) as partial:
+            photo.save(partial, quality=95, exif=note)
+
+
+def _copies_of_film(film: Path, images: Path, count, longest: int) -> None:
+    """The sharpest frame (most variance of the Laplacian) of each of ``count`` equal spans of the film."""
+    if not isinstance(count, (int, np.integer)) or count < FEWEST:
+        raise ValueError(f"Of a film, frames= is how many photos to take, at least {FEWEST}; got {count!r}.")
+    if len(list(images.iterdir())) == count:
+        return
+    cv2 = need_cv2()
+    reader = cv2.VideoCapture(str(film))
+    total = int(reader.get(cv2.CAP_PROP_FRAME_COUNT))
+    if not reader.isOpened() or total < 1:
+        raise ValueError(f"{film} cannot be read as a film: OpenCV finds no frames in it.")
+    if total < count:
+        raise ValueError(f"{film} has {total} frames, fewer than the {count} photos asked for by frames=.")
+    best = {}
+    for position in tqdm(range(total), desc="reading the film", unit="frame", delay=1.0, leave=False):
+        whole, frame = reader.read()
+        if not whole:  # the header often promises a few more
+            break
+        scale = longest / max(frame.shape[:2])
+        if scale < 1:
+            frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        sharp = cv2.Laplacian(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), cv2.CV_32F).var()
+        span = position * count // total
+        if span not in best or sharp > best[span][0]:
+            best[span] = sharp, position, frame
+    for _, position, frame in best.values():
+        with replace_when_whole(images / f"{position:06d}.jpg") as partial:
+            cv2.imwrite(str(partial), frame, [cv2.IMWRITE_JPEG_QUALITY, 95])
+
+
+def solve(work: Path, name: str) -> None:
+    """Structure from motion on ``work/images``; the largest model comes to lie in ``work/sparse``."""
+    pycolmap = need_pycolmap()
+    files = sorted((p.name for p in (work / "images").iterdir()), key=counting_order)
+    count, database = len(files), work / "database.db"
+    level, pycolmap.logging.minloglevel = pycolmap.logging.minloglevel, 3  # its own log is hundreds of lines
+    pycolmap.set_random_seed(0)
+    try:
+        with tqdm(total=3 * count, desc=f"{name}: features", delay=1.0) as bar:
+            reader = pycolmap.ImageReaderOptions(camera_model="SIMPLE_RADIAL")
+            step = max(1, os.cpu_count() or 1)
+            for start in range(0, count, step):
+                some = files[start : start + step]
+                one = {"camera_mode": pycolmap.CameraMode.SINGLE, "reader_options": reader, "device": pycolmap.Device.cpu}
+                pycolmap.extract_features(database, work / "images", some, **one)
+                reader.existing_camera_id = 1  # every later photo is of the first one's camera
+                bar.update(len(some))
+            bar.set_description(f"{name}: matches")
+            match = pycolmap.match_exhaustive if count <= EXHAUSTIVE else pycolmap.match_sequential
+            match(database, device=pycolmap.Device.cpu)
+            bar.update(count)
+            bar.set_description(f"{name}: cameras")
+            partial = work / "sparse.partial"
+            for angle, inliers in ((16.0, 100), (4.0, 50)):  # COLMAP's own start, then one for small movements
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir()
+                options = pycolmap.IncrementalPipelineOptions(min_model_size=FEWEST, random_seed=0)
+                options.mapper.init_min_tri_angle, options.mapper.init_min_num_inliers = angle, inliers
+                models = pycolmap.incremental_mapping(
+                    database, work / "images", partial, options, next_image_callback=bar.update
+                )
+                if models:
+                    break
+            bar.update(bar.total - bar.n)
+    finally:
+        pycolmap.logging.minloglevel = level
+    if not models:
+        raise ValueError(f"No two of the {count} photos of {name} show enough of the same things: {ADVICE}.")
+    best = max(models, key=lambda i: models[i].num_reg_images())
+    shutil.rmtree(work / "sparse", ignore_errors=True)
+    (partial / str(best)).rename(work / "sparse")
+    shutil.rmtree(partial)

@@ -69,16 +69,23 @@ class Lens:
             )
         return found
 
-    def undistort(self, K: np.ndarray, pixels: np.ndarray, nearest: bool = False) -> np.ndarray:  # [H, W(, C)]
-        """The photo (or, with ``nearest``, its depth or mask) as the pinhole camera K of :meth:`pinhole` sees it."""
+    def sources(self, K: np.ndarray) -> np.ndarray | None:  # [H, W, 2] float32, or None for a straight lens
+        """Where in the photo each pixel of the pinhole camera K looks: what :func:`undistort` takes. Made once a lens."""
         if self.straight:
-            return pixels
-        cv2 = need_cv2()
+            return None
         u, v = np.meshgrid(np.arange(self.width) + 0.5, np.arange(self.height) + 0.5)
         rays = (np.stack([u, v], -1).reshape(-1, 2) - K[:2, 2]) / K.diagonal()[:2]
-        where = (self.pixels(rays) - 0.5).astype(np.float32).reshape(self.height, self.width, 2)  # OpenCV counts centers
-        how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
-        return cv2.remap(pixels, where, None, how, borderMode=cv2.BORDER_REPLICATE)
+        return self.pixels(rays).astype(np.float32).reshape(self.height, self.width, 2)
+
+
+def undistort(pixels: np.ndarray, sources: np.ndarray | None, nearest: bool = False) -> np.ndarray:  # [H, W(, C)]
+    """A photo, or with ``nearest`` its depth or mask, as the pinhole camera sees it."""
+    if sources is None:
+        return pixels
+    cv2 = need_cv2()
+    how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
+    where = sources - np.float32(0.5)  # OpenCV has pixel centers at whole numbers
+    return cv2.remap(pixels, where, None, how, borderMode=cv2.BORDER_REPLICATE)
 
 
 def need_cv2():

@@ -252,8 +252,11 @@ def test_one_lost_pose_is_named_where_its_frame_is_used(box):
         return poses
 
     rewrite_poses(box, lose)
-    with pytest.warns(UserWarning, match=r"of 1 of 8 frames look lost: 00003 \(line 4: .* agree, .* midway .*frames="):
-        captures.rgbd(box)
+    with pytest.warns(UserWarning, match=r"of 1 of 8 frames look lost: 00003 \(pose 4: .* agree, .* midway .* left out"):
+        scene = captures.rgbd(box)
+    assert len(scene) == 7 and list(scene.report.skipped) == ["00003"]
+    with pytest.raises(ValueError, match="1 of 8 frames look lost: 00003"):
+        captures.rgbd(box, on_missing="raise")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         captures.rgbd(box, [0, 1, 6])
@@ -369,7 +372,6 @@ REFUSALS = {
     "K of negative focal": (rewrite("K.txt", "-64 0 45\n0 64 30\n0 0 1\n"), ValueError, "fx=-64"),
     "pose of 15 numbers": (change_line("poses.txt", r" \S+\n", "\n"), ValueError, "line 1 has 15 numbers"),
     "pose of words": (change_line("poses.txt", r"^\S+", "x"), ValueError, "line 1: could not convert.*'x'"),
-    "lost camera": (change_line("poses.txt", r"^\S+", "-inf"), ValueError, "matrix 1 has NaN or infinite"),
     "scaled pose": (
         change_line("poses.txt", r"^\S+", "7"),
         ValueError,
@@ -407,8 +409,12 @@ def test_frames_and_sizes_that_cannot_be_are_refused(written, options, message):
 
 
 def test_a_lost_camera_harms_only_its_own_frame(box):
-    REFUSALS["lost camera"][0](box)
+    change_line("poses.txt", r"^\S+", "-inf")(box)
     assert len(captures.rgbd(box, slice(1, None))) == 7
+    with pytest.warns(UserWarning, match="of 1 of 2 frames look lost: 00000 .*matrix 1 has NaN or infinite numbers"):
+        assert captures.rgbd(box, [0, 2]).report.used == ("00002",)
+    with pytest.raises(ValueError, match="the poses of all 1 frames chosen are lost"), pytest.warns(UserWarning):
+        captures.rgbd(box, [0])
 
 
 # --- the office, from a stand-in for its repository ---

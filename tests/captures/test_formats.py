@@ -10,27 +10,18 @@ import numpy as np
 import pycolmap
 import pytest
 import torch
+from drawn_box import BOX, seen_along
 from PIL import Image
 
 from fit3d_lite import Gaussians, captures
 from fit3d_lite.scenes.camera import Camera
 
-BOX = torch.tensor([4.0, 3.0, 2.5])  # metres; cameras stand inside
 HEIGHT, WIDTH, VIEWS = 60, 80, 5
 
 
 def camera_at(i):
     eye = (1.0 + 0.2 * i, 1.4 + 0.05 * i, 1.2)
     return Camera.look_at(eye, (3.6, 2.2 - 0.1 * i, 1.0), fov_x=60, width=WIDTH, height=HEIGHT)
-
-
-def seen_along(camera, rays):
-    """Color [P, 3] (the place on the wall) and depth [P] along rays [P, 2] (x/z, y/z)."""
-    pose = camera.camera_to_world.double()
-    directions = torch.from_numpy(np.concatenate([rays, np.ones_like(rays[:, :1])], 1)) @ pose[:3, :3].T
-    walls = torch.where(directions > 0, BOX.double(), torch.zeros(3).double())
-    depth = ((walls - pose[:3, 3]) / directions).amin(-1)
-    return (pose[:3, 3] + depth[:, None] * directions) / BOX, depth
 
 
 def draw(camera, lens=None):
@@ -347,6 +338,36 @@ def test_scannetpp_in_the_papers_layout_has_masks_points_and_the_train_list(tmp_
     assert captures.scannetpp(scene_folder, split="test").report.used == ("3.png", "4.png")
     with pytest.raises(ValueError, match="split must be"):
         captures.scannetpp(scene_folder, split="val")
+
+
+@pytest.mark.parametrize("layout", ["7-Scenes", "poses/"])
+def test_one_pose_a_file_and_depth_through_another_lens(tmp_path, layout):
+    depth_lens = pycolmap.Camera(model="PINHOLE", width=40, height=30, params=[37.0, 37.0, 20.5, 14.5])
+    flat = layout == "7-Scenes"
+    names = ("{}.color.png", "{}.depth.png", "{}.pose.txt") if flat else ("images/{}.png", "depth/{}.png", "poses/{}.txt")
+    for i in range(VIEWS):
+        photo, depth, pose = (tmp_path / name.format(f"frame-{i:06d}") for name in names)
+        for path in (photo, depth, pose):
+            path.parent.mkdir(exist_ok=True)
+        Image.fromarray(draw(camera_at(i))[0]).save(photo)
+        Image.fromarray((draw(camera_at(i), depth_lens)[1] * 1000).round().astype(np.uint16)).save(depth)
+        np.savetxt(pose, camera_at(i).camera_to_world.double().numpy())
+    np.savetxt(tmp_path / ("camera-intrinsics.txt" if flat else "K.txt"), [[69.282, 0, 40], [0, 69.282, 30], [0, 0, 1]])
+    with (
+        pytest.warns(UserWarning, match="a K of photos of another size"),
+        pytest.raises(ValueError, match="is 30×40 .H×W. but its photo is 60×80: .* K_depth.txt"),
+    ):
+        captures.rgbd(tmp_path)
+    np.savetxt(tmp_path / "K_depth.txt", [[37.0, 0, 20.5], [0, 37.0, 14.5], [0, 0, 1]])
+    (tmp_path / names[2].format("frame-000001")).unlink()
+    np.savetxt(tmp_path / names[2].format("frame-000003"), np.full((4, 4), -np.inf))
+    with pytest.warns(UserWarning, match="of 1 of 4 frames look lost"):
+        scene = captures.rgbd(tmp_path)
+    same_place(scene)
+    assert len(scene) == 3 and len(scene.report.skipped) == 2 and (scene.depths > 0).float().mean() > 0.8
+    (tmp_path / names[2].format("frame-000002")).write_text("1 0 0")
+    with pytest.raises(ValueError, match="frame-000002.* must hold the 16 numbers"):
+        captures.rgbd(tmp_path)
 
 
 @pytest.mark.parametrize("ending, offset", [("png", 0.0), ("pgm", 0.004)])
