@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..base.inputs import existing_folder
 from ..scenes.lens import Lens
 from ..scenes.points import ScenePoints
 from ..scenes.scene import Scene
@@ -40,7 +41,7 @@ def colmap(folder, frames=None, size=None, name: str | None = None, on_missing: 
         FileNotFoundError: no model, a part of one, no photos. ModuleNotFoundError: pycolmap is not installed.
         ValueError: a damaged model, none of its photos there, or a photo of another shape than its camera.
     """
-    folder = Path(folder).expanduser()
+    folder = existing_folder(folder)
     models = find_models(folder)
     read = {path: read_model(path) for path in models}
     path = max(models, key=lambda path: read[path].num_reg_images())
@@ -80,8 +81,6 @@ def scene_of(model, path: Path, photos: Path, frames, size, name: str, on_missin
 
 def find_models(folder: Path) -> list[Path]:
     """The folders in which a model lies: FOLDER/sparse/*, FOLDER/sparse, FOLDER. FileNotFoundError for none."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder {folder}.")
     sparse = folder / "sparse"
     inside = sorted((p for p in sparse.iterdir() if p.is_dir()), key=lambda p: p.name) if sparse.is_dir() else []
     begun = [p for p in (*inside, sparse, folder) if any((p / f"cameras{end}").is_file() for end in (".bin", ".txt"))]
