@@ -65,7 +65,8 @@ def rgbd(
     positions = choose(frames, len(known.files))
     maps, poses = [depth for _, depth in known.files], known.poses
     K_of_maps = known.K if known.K_depth is None else known.K_depth
-    judge_geometry(folder, maps, poses, K_of_maps, depth_scale)
+    photos = [photo for photo, _ in known.files] if known.K_depth is None else []  # else they lie beside the depths
+    judge_geometry(folder, photos, maps, poses, K_of_maps, depth_scale)
     lost = find_lost_frames(maps, poses, K_of_maps, depth_scale, positions)
     lost |= {i: f"{known.where[i]} has NaN or infinite numbers" for i in positions if not np.isfinite(poses[i]).all()}
     if lost:

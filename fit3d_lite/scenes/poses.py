@@ -77,29 +77,40 @@ def agreement(
     """Share of pixels with a depth that, carried into a nearby view, land where that view has the same depth
     (within 5 %). ``pairs`` says which views are near each other; without them, views one and two places apart.
     """
-    count, height, width = depths.shape
+    count = len(depths)
+    if pairs is None:
+        pairs = [(i, i + step) for step in (1, 2) for i in range(count - step)]
+        pairs = pairs[:: max(1, len(pairs) // PAIRS)]
+    found = [same_places(poses, intrinsics, depths, i, j) for i, j in pairs]
+    total = sum(asked for *_, asked in found)
+    return sum(len(here) for here, *_ in found) / total if total else 0.0
+
+
+def same_places(
+    poses: Tensor,  # as :func:`agreement`
+    intrinsics: Tensor,
+    depths: Tensor,
+    i: int,
+    j: int,
+) -> tuple[Tensor, Tensor, int]:  # [M, 2], [M, 2] rows and columns
+    """Where views i and j show the same M points, as far as their depths tell, and of how many pixels of i that was asked."""
+    height, width = depths.shape[1:]
     poses, intrinsics = poses.double(), intrinsics.double()
     rows = torch.linspace(0, height - 1, min(SAMPLES, height)).round().long()
     columns = torch.linspace(0, width - 1, min(SAMPLES, width)).round().long()
     v, u = torch.meshgrid(rows, columns, indexing="ij")
-    if pairs is None:
-        pairs = [(i, i + step) for step in (1, 2) for i in range(count - step)]
-        pairs = pairs[:: max(1, len(pairs) // PAIRS)]
-    same = total = 0
-    for i, j in pairs:
-        z = depths[i][v, u].double()
-        pixel = torch.stack([u + 0.5, v + 0.5, torch.ones_like(u)], -1).double()
-        local = (pixel @ torch.linalg.inv(intrinsics[i]).T * z[..., None])[z > 0]
-        world = (local - poses[i, :3, 3]) @ torch.linalg.inv(poses[i, :3, :3]).T
-        there = world @ poses[j, :3, :3].T + poses[j, :3, 3]
-        ahead = there[:, 2] > 0.05
-        image = there @ intrinsics[j].T
-        x, y = (image[:, :2] / image[:, 2:].clamp_min(0.05)).floor().long().unbind(1)
-        inside = ahead & (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        found = depths[j][y.clamp(0, height - 1), x.clamp(0, width - 1)].double()
-        same += int((inside & (found > 0) & ((there[:, 2] - found).abs() < 0.05 * found)).sum())
-        total += len(local)
-    return same / total if total else 0.0
+    z = depths[i][v, u].double()
+    pixel = torch.stack([u + 0.5, v + 0.5, torch.ones_like(u)], -1).double()
+    local = (pixel @ torch.linalg.inv(intrinsics[i]).T * z[..., None])[z > 0]
+    world = (local - poses[i, :3, 3]) @ torch.linalg.inv(poses[i, :3, :3]).T
+    there = world @ poses[j, :3, :3].T + poses[j, :3, 3]
+    ahead = there[:, 2] > 0.05
+    image = there @ intrinsics[j].T
+    x, y = (image[:, :2] / image[:, 2:].clamp_min(0.05)).floor().long().unbind(1)
+    inside = ahead & (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    found = depths[j][y.clamp(0, height - 1), x.clamp(0, width - 1)].double()
+    same = inside & (found > 0) & ((there[:, 2] - found).abs() < 0.05 * found)
+    return torch.stack([v[z > 0], u[z > 0]], 1)[same], torch.stack([y, x], 1)[same], len(local)
 
 
 def explain_pose(cameras, depths: Tensor) -> str:

@@ -209,6 +209,32 @@ def test_geometry_is_judged_on_the_captures_own_neighbours_whatever_frames_are_c
         captures.rgbd(box, frames, size=30)
 
 
+def test_mirrored_photos_are_told_with_their_depth_maps_and_without(tmp_path):
+    def turn(part):
+        for file in (folder / part).iterdir():
+            Image.fromarray(np.flip(np.array(Image.open(file)), 1).copy()).save(file)
+
+    folder = write_capture(tmp_path / "walk", [f"{i:02d}" for i in range(10)], camera=turning_camera)
+    for file in (folder / "images").iterdir():  # a pattern on the walls instead of a color that grows evenly
+        place = np.array(Image.open(file)) / 255
+        Image.fromarray((127 + 127 * np.sin(place * (17, 23, 29))).astype(np.uint8)).save(file)
+    captures.rgbd(folder)
+    turn("images")
+    with pytest.raises(ValueError, match="the photos are mirrored left to right against their depth maps: .* as given by"):
+        captures.rgbd(folder)
+    turn("depth")
+    with pytest.raises(ValueError, match="looks like photos and depth maps mirrored left to right .turn the files back"):
+        captures.rgbd(folder)
+
+
+def test_a_mask_chooses_frames(written):
+    some = captures.rgbd(written, frames=np.arange(8) % 3 == 0, size=30)
+    torch.testing.assert_close(some.images, captures.rgbd(written, frames=[0, 3, 6], size=30).images)
+    torch.testing.assert_close(some[[False, True, True]].images, some.images[1:])
+    with pytest.raises(ValueError, match="one bool for each of the 8 photos, got 2"):
+        captures.rgbd(written, frames=[True, False])
+
+
 @pytest.mark.filterwarnings("error")
 def test_right_geometry_is_taken_without_a_word_and_what_cannot_be_checked_is_said(box):
     for frames in (None, [0, 7], 1):
