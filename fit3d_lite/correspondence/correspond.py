@@ -149,7 +149,7 @@ def correspondences(
 def _followed(scene, count, tolerance, rng):
     """Random pixels of each view followed into every other one: a, b, pixels of a, of b, points, which b sees."""
     if scene.depths is None:
-        raise ValueError(f"{scene.name} has no depths, and correspondences come from depth")
+        raise ValueError(f"{scene.name} has no depths, which show what corresponds: use lifting.with_rendered_depths")
     for a in range(len(scene)):
         known = scene.depths[a].flatten().nonzero()[:, 0]
         picked = known[torch.randperm(len(known), generator=rng)[:count].to(known.device)]

@@ -26,10 +26,11 @@ FORMAT = "fit3d_lite.finetune.2"
 
 
 def content_of(scene: Scene) -> str:
-    """A hash of a scene's photos, depths, points, K and poses: two folders of one name are two scenes."""
+    """A hash of a scene's photos, depths, points, masks, K and poses: two folders of one name are two scenes."""
     cameras = [matrix for camera in scene.cameras for matrix in (camera.K, camera.world_to_camera)]
     tensors = [scene.images, *cameras] + ([] if scene.depths is None else [scene.depths])
     tensors += [scene.points.xyz, scene.points.color] if scene.points is not None else []
+    tensors += [scene.masks] if scene.masks is not None else []
     made = [f"{tuple(t.shape)} {t.dtype} {digest_of(t)}" for t in tensors]
     return hashlib.sha256(" ".join(made).encode()).hexdigest()[:16]
 

@@ -96,6 +96,10 @@ class Targets:
         one, camera, (h, w) = self.lifted[s], self.scenes[s].cameras[v], self.grid
         W, covered = one.weights(camera, h, w)
         feature, mask = one.gather(W, covered, h, w)
+        counts = self.scenes[s].masks
+        if counts is not None:  # of anonymised photos a patch counts where most of its pixels do
+            mask = mask & (F.adaptive_avg_pool2d(counts[v][None].float(), (h, w))[0] > 0.5).to(mask.device)
+            feature = feature * mask
         z = camera.project(one.cloud.means)[1].clamp_min(1e-3).to(W.dtype)
         depth = (W @ z[:, None]).reshape(h, w)
         log_depth = torch.where(mask, depth.clamp_min(1e-3).log(), 0)

@@ -487,6 +487,15 @@ def test_targets_are_the_lifted_features_and_the_depth_of_the_gaussians(scenes, 
     assert Targets(scenes, lifted, 192, (6, 6), budget=10).keep == "disk" and targets.some(3) == [0, 2, 5]
 
 
+def test_masked_pixels_are_in_no_target(scenes, lifted):
+    masks = torch.ones(scenes[1].images[:, 0].shape, dtype=torch.bool)
+    masks[1, : scenes[1].height // 2] = False
+    hidden = [scenes[0], scenes[1]._with(masks=masks)]
+    right, part = Targets(scenes, lifted, 192, (6, 6)), Targets(hidden, lifted, 192, (6, 6))
+    assert torch.equal(part[5][2][3:], right[5][2][3:]) and right[5][2][:3].any() and not part[5][2][:3].any()
+    assert not part[5][0][:, :3].any() and torch.equal(part[4][2], right[4][2])
+
+
 def test_controls_differ_from_the_targets_in_the_feature_alone(vit, scenes, lifted):
     args = (scenes, lifted, 192, (6, 6))
     right, wrong = Targets(*args), ShuffledPoses(*args)
