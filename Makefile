@@ -13,7 +13,7 @@ JOBS ?= 2
 PYTEST = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -q -n $(JOBS) --dist loadfile
 export FIT3D_PROFILE ?= $(if $(filter test,$(MAKECMDGOALS)),quick,)
 
-.PHONY: help setup course test lint unit notebooks bench bench-gpu colab profiles figures owner release notebooks-clean clean
+.PHONY: help setup course test lint unit notebooks bench bench-gpu colab profiles solutions figures owner release notebooks-clean clean
 help:
 	@echo "make course   run every notebook, then open build/course/index.html"
 	@echo "make test     ruff, unit tests, every notebook in the quick profile"
@@ -21,6 +21,7 @@ help:
 	@echo "make bench-gpu   what needs a GPU: torch, Triton and gsplat side by side, lifting, fine-tuning, memory (BUILD=1 builds gsplat first)"
 	@echo "make colab    run the lessons with Colab's own versions, as a reader opens them (ONLY='00 01' for some; needs Python 3.13)"
 	@echo "make profiles run the middle and the full profile, shrunk, on a pretended GPU (ONLY='00 01' for some)"
+	@echo "make solutions   for teachers: the notebooks with all solutions filled in, in build/solutions"
 	@echo "make figures  make the pictures of README and notebooks again (ONLY=hero,room for some)"
 	@echo "make owner    write the GitHub owner/name into badges, bootstrap and links (OWNER=you/name; else what git remote says)"
 	@echo "make release  pin every notebook to the commit checked out (OVER=1 takes the pin out again)"
@@ -73,6 +74,8 @@ colab: setup build/colab/.ready
 profiles: setup
 	@$(PY) -m tools.profiles $(ONLY)
 
+solutions: setup
+	@$(PY) -m tools.exercises solutions
 figures: setup
 	@$(PY) -m tools.figures $(ONLY)
 owner:

@@ -6,6 +6,7 @@ import importlib
 import sys
 
 COMMANDS = {
+    "demo": ("course.demo", "one picture in half a minute: original, lifted and 3D-aware features of a motorcycle"),
     "finetune": ("finetuning.command", "fine-tune a ViT on rooms or captures, on one or several processes"),
     "pipeline": ("finetuning.pipeline", "scenes of any kind to Gaussians, lifted features and a 3D-aware ViT, resumable"),
     "figure": ("viz.paper", "own photos and their features as colors of one basis, original and 3D-aware, for print"),

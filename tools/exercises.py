@@ -2,6 +2,7 @@
 
     python -m tools.exercises            # one line an exercise; exit code 1 when one is not as it should be
     python -m tools.exercises 01 03      # of some lessons
+    python -m tools.exercises solutions  # for teachers: every notebook with all solutions filled in, in build/solutions
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from fit3d_lite.course import exercises
 
 from .bootstrap import ROOT
+from .notebooks import read, write
 
 CALL = re.compile(r'f3d\.exercise\("(\w+\.\d+)"')
 SOLUTION = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)```", re.DOTALL)
@@ -97,7 +99,28 @@ def faults(name: str, cell: str, solution: str | None) -> list[str]:
     return found
 
 
+def write_solutions(out: Path = ROOT / "build" / "solutions") -> list[Path]:
+    """Every notebook with the printed solution in the place of each stub; the files."""
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for path in lessons().values():
+        nb = read(path)
+        answers = {cell: solution for cell, solution in printed(path).values() if solution}
+        for cell in nb["cells"]:
+            if (source := cell["source"]) in answers:
+                call = next(n for n in ast.parse(source).body if CALL.search(ast.get_source_segment(source, n)))
+                rest = source.splitlines()[call.end_lineno :]
+                cell["source"] = "\n".join([solved(source, answers[source]), *rest])
+        written.append(out / path.name)
+        written[-1].write_text("", encoding="utf-8")
+        write(written[-1], nb)
+    return written
+
+
 def main(asked: list[str]) -> int:
+    if asked == ["solutions"]:
+        print(f"solutions: {len(write_solutions())} notebooks in {ROOT / 'build' / 'solutions'}")
+        return 0
     bad = 0
     if unknown := sorted(set(asked) - set(lessons())):
         print(f"exercises: no lesson {', '.join(unknown)}; there are {', '.join(lessons())}")

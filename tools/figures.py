@@ -3,13 +3,15 @@
     python -m tools.figures              # all of them: some minutes on a CPU; the same as `make figures`
     python -m tools.figures hero room    # these
 
-Each writes assets/<name>.jpg, from what the repository and its dependencies contain: no download, no file of one's own.
+Each writes assets/<name>.jpg, or .webp where it moves, from what the repository and its dependencies contain: no download, no
+file of one's own.
 """
 
 from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -20,10 +22,12 @@ from torch import Tensor
 
 import fit3d_lite as f3d
 from fit3d_lite.viz.palette import MAPS, color_depth, color_labels, palette
+from fit3d_lite.viz.paths import between
 
 from .bootstrap import ROOT
 
 GAP = 6  # white pixels between panels
+RIDE = 16  # steps of the moving picture, one way
 
 
 def strip(panels: list[Tensor]) -> Tensor:  # each [H, W, 3] in 0..1 -> [H, all, 3]
@@ -215,10 +219,44 @@ def hero_05() -> Tensor:
     return drawn(figure, dpi=100)
 
 
+def traced(seed: int, cameras: list[f3d.Camera]) -> f3d.Scene:
+    """Photos of room ``seed`` from cameras of one's own."""
+    from fit3d_lite.rooms.build import build
+    from fit3d_lite.rooms.photo import shoot
+
+    plan, photos = build(seed), []
+    for camera in cameras:
+        photos.append(shoot(plan.prims, plan.lights, camera.center[None], camera.rays()[1][None], True)[0])
+    return f3d.Scene(torch.cat(photos).permute(0, 3, 1, 2).clamp(0, 1), tuple(cameras), name=f"room {seed}")
+
+
+def ride() -> Iterator[Tensor]:
+    """Frames of a ride through a room that no network was trained on: the photo, its patch features as colors by the small
+    ViT from this photo alone, and the features of all of the room's photos, rendered from the Gaussians for this camera."""
+    room, vit, side = f3d.room(10, 16, 280), f3d.load_vit("small", device="cpu"), 260
+    feats = vit.extract(room.images, quiet=True)
+    cloud = f3d.Gaussians.from_depth(room, count=40_000)
+    lifted = f3d.lift(cloud, room.cameras, feats)
+    basis = f3d.viz.pca_basis(feats)
+    frames = []
+    for camera in between([room.cameras[i] for i in (4, 5)], RIDE):
+        photo = traced(10, [camera]).images
+        alone = basis.colors(vit.extract(photo, quiet=True))[0]
+        rendered, mask = lifted.render(camera, side // 3, side // 3)
+        in_3d = torch.where(mask[..., None], basis.colors(rendered[None])[0], 0.5)
+        photo = enlarged(photo[0].permute(1, 2, 0), side, side, "bilinear")
+        frames.append(strip([photo, *(enlarged(panel, side, side) for panel in (alone, in_3d))]))
+    return iter([*frames, *frames[-2:0:-1]])  # there and back, so that it repeats without a jump
+
+
 FIGURES = {
     f.__name__: f
-    for f in (hero, room, hero_00, hero_01, hero_02, hero_03, hero_04, hero_05, hero_06, hero_07)
+    for f in (hero, ride, room, hero_00, hero_01, hero_02, hero_03, hero_04, hero_05, hero_06, hero_07)
 }  # fmt: skip
+
+
+def pixels(panel: Tensor) -> Image.Image:  # [H, W, 3] in 0..1
+    return Image.fromarray((panel * 255).round().byte().numpy())
 
 
 def main(names: list[str]) -> int:
@@ -229,7 +267,12 @@ def main(names: list[str]) -> int:
         return 2
     for name in names or FIGURES:
         path = ROOT / "assets" / f"{name}.jpg"
-        Image.fromarray((FIGURES[name]() * 255).round().byte().numpy()).save(path, quality=88)
+        made = FIGURES[name]()
+        if isinstance(made, Iterator):  # frames: a moving picture
+            path, (first, *others) = path.with_suffix(".webp"), map(pixels, made)
+            first.save(path, save_all=True, append_images=others, duration=90, loop=0, quality=62, method=6)
+        else:
+            pixels(made).save(path, quality=88)
         print(f"figures: {path.relative_to(ROOT)}, {path.stat().st_size / 1000:.0f} kB", flush=True)
     return 0
 

@@ -1,26 +1,25 @@
 """Run every notebook and show the results as pages: ``make course``, or ``python -m tools.gallery 01 04``.
 
-Writes, under build/course: one page a notebook, measured.html with the tables of bench/, and index.html with titles,
-pictures, times, memory, checks and result cards. The index is renewed after each notebook, and a later run of some
-notebooks keeps the entries of the others.
+Writes a static site, build/course: one page a notebook, those of site.py, and index.html with titles, pictures, times,
+memory, checks and result cards. The index is renewed after each notebook, and a later run of some notebooks keeps the
+entries of the others.
 """
 
 import argparse
 import base64
 import io
 import json
-import os
 import re
 import sys
 from pathlib import Path
 
-from nbformat.v4 import new_markdown_cell, new_notebook
 from PIL import Image
 
 from .bootstrap import BADGE_ID, ROOT
 from .execute import Execution, execute
 from .gallery_index import index_html
 from .page import to_html, undescribed
+from .site import stamp, write_documents, write_search
 
 CARD_MIME = "application/vnd.fit3d.card+json"
 CHECK_MIME = "application/vnd.fit3d.check+json"
@@ -103,7 +102,7 @@ def build(paths: list[Path], out: Path, timeout: float = 600) -> int:
         print(f"{say} ...", flush=True)
         ran = execute(path, timeout, progress)
         entry = record(path, ran)
-        page = to_html(ran.nb, path.parent, entry["title"])
+        page = to_html(ran.nb, path.parent, entry["title"], stamp())
         (out / f"{path.stem}.html").write_text(page, encoding="utf-8")
         (out / f"{path.stem}.json").write_text(json.dumps(entry))
         looks = sum(r["verdict"] == "LOOK" for c in entry["cards"] for r in c["rows"])
@@ -119,29 +118,15 @@ def build(paths: list[Path], out: Path, timeout: float = 600) -> int:
 def write_index(out: Path, notebooks: Path) -> None:
     """index.html from the entries of all notebooks that still exist."""
     kept = [p for p in sorted(out.glob("*.json")) if (notebooks / f"{p.stem}.ipynb").exists()]
-    profile = os.environ.get("FIT3D_PROFILE") or "chosen by the device"
     entries = []
     for path in kept:
         try:
             entry = json.loads(path.read_text())
-            index_html([entry], profile)
+            index_html([entry], "")
             entries.append(entry)
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             print(f"course: {path} is left out, as it is damaged ({error!r}): run python -m tools.gallery {path.stem}")
-    (out / "index.html").write_text(index_html(entries, profile), encoding="utf-8")
-
-
-def write_measured(out: Path) -> None:
-    """measured.html: bench/README.md, and beneath it every table that it links to."""
-    bench = ROOT / "bench"
-    up = Path(os.path.relpath(ROOT, out)).as_posix()
-    text = (bench / "README.md").read_text(encoding="utf-8").replace("](../", f"]({up}/")
-    texts = [re.sub(r"\]\(results/(\w+)\.md\)", r"](#\1)", text)]
-    for path in sorted((bench / "results").glob("*.md")):
-        text = re.sub(r"^(#+) ", r"#\1 ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)  # one title a page
-        texts.append(f'<a id="{path.stem}"></a>\n\n{text}')
-    nb = new_notebook(cells=[new_markdown_cell(text) for text in texts])
-    (out / "measured.html").write_text(to_html(nb, bench, "What was measured"), encoding="utf-8")
+    (out / "index.html").write_text(index_html(entries, stamp()), encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -157,7 +142,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"course: no notebook {' '.join(wanted)} in {given.notebooks}")
         return 2
     failures = build(paths, given.out, given.timeout)
-    write_measured(given.out)
+    write_documents(given.out)
+    write_search(given.out)
     page = given.out / "index.html"
     print(f"course: {len(paths) - failures} of {len(paths)} notebooks ran to their end; open {page}")
     return 1 if failures else 0

@@ -1,4 +1,4 @@
-"""The gallery's front page as one HTML text: system fonts, light and dark, no request to any server."""
+"""The site's front page as one HTML text: system fonts, light and dark, no request to any server."""
 
 import html
 from urllib.parse import quote
@@ -42,6 +42,9 @@ th, td { text-align: left; padding: .35rem .9rem .35rem 0; border-bottom: 1px so
 th { color: var(--soft); font-weight: 500; } td:nth-child(2) { font-weight: 600; white-space: nowrap; }
 tr:last-child td { border-bottom: 0; } tr.out td { background: color-mix(in srgb, var(--look) 13%, transparent); }
 .why { color: var(--look); font-size: .88rem; }
+.search { width: 100%; max-width: 30rem; margin-top: 1rem; padding: .5rem .8rem; font: inherit; color: inherit;
+  background: var(--paper); border: 1px solid var(--line); border-radius: 8px; }
+#found { max-width: 60rem; padding-left: 1.2rem; font-size: .92rem; } #found span { color: var(--soft); }
 footer { margin-top: 2.5rem; color: var(--soft); font-size: .86rem; }
 """  # noqa: E501
 
@@ -96,8 +99,8 @@ def _card(entry: dict, card: dict) -> str:
     )
 
 
-def index_html(entries: list[dict], profile: str) -> str:
-    """The front page for the entries that gallery.record made, in their order."""
+def index_html(entries: list[dict], stamp: str) -> str:
+    """The front page for the entries that gallery.record made, in their order; ``stamp`` says what made it."""
     failed = [x for x in entries if x["failed_cell"] is not None]
     looks = sum(map(_looks, entries))
     totals = [
@@ -115,8 +118,12 @@ def index_html(entries: list[dict], profile: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>fit3d_lite: the course</title>'
         f"<style>{STYLE}</style></head><body><main><h1>3D-aware features, notebook by notebook</h1>"
         '<p class="lead">Lift the features of a 2D vision transformer into 3D Gaussians, render them back from every '
-        "camera, fine-tune on what was rendered, then measure. Each page below was run on this machine. What takes longer "
-        'than a lesson, over many rooms and repetitions, is in <a href="measured.html">the tables of measurements</a>.</p>'
+        "camera, fine-tune on what was rendered, then measure. Each page below was run as it stands. What takes longer "
+        'than a lesson, over many rooms and repetitions, is in <a href="measured.html">the tables of measurements</a>; words '
+        'are explained in the <a href="glossary.html">glossary</a>; and there is a <a href="teaching.html">plan for '
+        'teachers</a>.</p><input id="search" class="search" type="search" placeholder="Search all pages" '
+        'aria-label="Search all pages"><ul id="found" aria-live="polite"></ul>'
         f'<div class="totals">{boxes}</div><div class="grid">{"".join(map(_entry, entries))}</div>{results}'
-        f"<footer>Profile: {html.escape(profile)}. Made by <code>make course</code>.</footer></main></body></html>"
+        f"<footer>{html.escape(stamp)}. Made by <code>make course</code>.</footer></main>"
+        '<script src="search.js"></script></body></html>'
     )

@@ -21,6 +21,8 @@ PLACES = ("github.com", "raw.githubusercontent.com", "colab.research.google.com/
 def rename(text: str, old: str, new: str) -> str:
     """``text`` with every link to the repository ``old`` (owner/name) pointing to ``new``; other links stay."""
     hosts = "|".join(re.escape(p) for p in PLACES)
+    site, new_site = (f"https://{owner}.github.io/{name}" for owner, name in (old.split("/"), new.split("/")))
+    text = text.replace(site, new_site)
     return re.sub(rf"((?:{hosts})/(?:[\w-]+/)*?){re.escape(old)}(?![\w-])", lambda m: m[1] + new, text)
 
 
@@ -59,7 +61,7 @@ def sync(root: Path = ROOT, new: str | None = None) -> list[str]:
         raise ValueError(f"OWNER is {new!r}; it must read owner/name, such as you/fit3d_lite")
     pyproject = root / "pyproject.toml"
     changed, old = [], repository(pyproject)
-    texts = [*sorted(root.glob("README.md")), *sorted(root.glob("*/*.md"))]  # also of assets/, bench/ and docs/
+    texts = [p for ending in ("*.md", "*.cff", "*/*.md") for p in sorted(root.glob(ending))]  # also of assets/, bench/, docs/
     notebooks = sorted((root / "notebooks").glob("*.ipynb"))
     # A badge that was left behind by an earlier owner is renewed too, so old names are read from the files.
     names = {old}.union(*[links(p.read_text(encoding="utf-8")) for p in texts + notebooks])

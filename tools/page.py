@@ -10,6 +10,7 @@ from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from .bootstrap import BADGE_ID
+from .links import linked
 
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
@@ -29,7 +30,10 @@ body main { max-width: 62rem; margin: 0 auto; }
 .jp-RenderedHTMLCommon img { max-width: 100%; height: auto; }
 /* progress bars, not errors */
 .jp-RenderedText[data-mime-type="application/vnd.jupyter.stderr"] { background: none; opacity: .75; }
-.gallery-back { font-family: system-ui; display: block; margin: .5rem; color: var(--jp-content-link-color); }
+nav, footer { font-family: system-ui; margin: .5rem; } nav a { margin-right: 1.2em; color: var(--jp-content-link-color); }
+footer { opacity: .7; font-size: 85%; }
+.jp-RenderedHTMLCommon table { display: block; overflow-x: auto; max-width: 100%; }
+@media (max-width: 40rem) { body.jp-Notebook { padding: .2em; } .jp-Cell { padding: .2em !important; } }
 math[display=block] { overflow: auto hidden; padding: .3em 0; }
 </style>
 {%- endblock -%}
@@ -38,7 +42,9 @@ math[display=block] { overflow: auto hidden; padding: .3em 0; }
 {%- endmacro -%}
 {%- block data_png scoped -%}{{ with_words(super(), output | get_metadata('alt', 'image/png')) }}{%- endblock -%}
 {%- block data_jpg scoped -%}{{ with_words(super(), output | get_metadata('alt', 'image/jpeg')) }}{%- endblock -%}
-{%- block body_header -%}{{ super() }}<a class="gallery-back" href="index.html">← all notebooks</a>{%- endblock -%}
+{%- block body_header -%}{{ super() }}<nav><a href="index.html">← all lessons</a> <a href="glossary.html">glossary</a>
+<a href="measured.html">measurements</a></nav>{%- endblock -%}
+{%- block body_footer -%}<footer>STAMP</footer>{{ super() }}{%- endblock -%}
 """
 
 
@@ -103,16 +109,17 @@ def undescribed(page: str) -> list[str]:
     return [re.sub(r"base64,[^\"']{20,}", "base64,…", tag)[:200] for tag, none in zip(tags, bad, strict=True) if none]
 
 
-def to_html(nb, folder: Path, title: str) -> str:
-    """HTML of an executed notebook whose relative links start from ``folder``. The notebook is changed in place."""
+def to_html(nb, folder: Path, title: str, stamp: str = "") -> str:
+    """HTML of an executed notebook whose relative links start from ``folder``; ``stamp`` says below what made it. The
+    notebook is changed in place."""
     without_widgets(nb)
     nb.cells = [c for c in nb.cells if c.get("id") != BADGE_ID]  # its picture would be asked from a server
     for cell in nb.cells:
         if cell.cell_type == "markdown":
-            cell.source = with_pictures(cell.source, folder)
+            cell.source = linked(with_pictures(cell.source, folder), folder)
     nb.metadata.title = title
     exporter = PageExporter()
-    exporter.raw_template = TEMPLATE.replace("DARK", _dark_theme(exporter))
+    exporter.raw_template = TEMPLATE.replace("DARK", _dark_theme(exporter)).replace("STAMP", stamp)
     return exporter.from_notebook_node(nb, resources={"metadata": {"path": str(folder), "name": title}})[0]
 
 

@@ -1,5 +1,7 @@
 """Exercises accept what is right and name what is wrong; quizzes are whole; the printed solutions of all lessons hold."""
 
+import ast
+
 import pytest
 import torch
 
@@ -7,12 +9,23 @@ from fit3d_lite.course.exercises import exercise, judge, lesson
 from fit3d_lite.course.lessons.records import Exercise
 from fit3d_lite.course.quiz import quiz
 from tools import exercises as tool
+from tools.notebooks import read
 
 DOUBLE = Exercise(
     "twice the number", lambda x: 2 * x,
     {"that is the square": lambda x: x * x, "x is a tensor: it has no .real_part": lambda x: x.real_part},
     "add it to itself", lambda: {"two": (torch.tensor(2.0),), "three": (torch.tensor(3.0),), "none": (torch.zeros(0),)},
 )  # fmt: skip
+
+
+def test_the_teachers_notebooks_have_each_stub_filled_in_and_nothing_else_changed(tmp_path):
+    filled = 0
+    for path in tool.write_solutions(tmp_path):
+        mine, theirs = (read(p)["cells"] for p in (path, tool.lessons()[path.name[:2]]))
+        changed = [(a["source"], b["source"]) for a, b in zip(mine, theirs, strict=True) if a != b]
+        assert all(ast.parse(a) and "f3d.exercise(" in a and "f3d.exercise(" in b for a, b in changed), path.name
+        filled += len(changed)
+    assert filled == sum(len(tool.printed(p)) for p in tool.lessons().values())
 
 
 def test_a_right_function_is_accepted_on_all_cases():

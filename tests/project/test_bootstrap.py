@@ -215,11 +215,13 @@ def copy(tmp_path):
 def test_owner_moves_every_link_of_ours_and_no_other(copy):
     old, notebook = repository(), copy / "notebooks" / "00_demo.ipynb"
     other = "https://colab.research.google.com/github/someone/else/blob/main/demo.ipynb https://github.com/a/b"
-    (copy / "README.md").write_text(f"https://github.com/{old}/issues https://raw.githubusercontent.com/{old}/main/x\n{other}\n")
+    site = "https://{}.github.io/{}/".format(*old.split("/"))
+    (copy / "README.md").write_text(f"https://github.com/{old}/issues https://raw.githubusercontent.com/{old}/main/x\n{other}\n{site}\n")
     assert set(owner.sync(copy, "you/course")) == {"pyproject.toml", "README.md", "notebooks/00_demo.ipynb"}
     assert repository(copy / "pyproject.toml") == "you/course"
     readme = (copy / "README.md").read_text()
     assert other in readme and old not in readme and "github.com/you/course/issues" in readme
+    assert "https://you.github.io/course/" in readme
     assert not lint(notebook, "you/course") and old not in notebook.read_text() and not dress(notebook, "you/course")
     assert owner.sync(copy) == []  # pyproject.toml alone says it now, and all agree
 

@@ -2,12 +2,16 @@
 
 import re
 
+import numpy as np
 import torch
+from PIL import Image, ImageSequence
 
 import fit3d_lite as f3d
 from tools import figures
 from tools.bootstrap import ROOT
 from tools.notebooks import all_notebooks
+
+README = (ROOT / "README.md").read_text("utf-8")
 
 
 def test_what_is_shown_is_made_here():
@@ -15,12 +19,21 @@ def test_what_is_shown_is_made_here():
     shown = {n for t in texts for n in re.findall(r"assets/(\w+)\.(?:jpe?g|png|webp|gif)", t.read_text("utf-8"))}
     shown |= {f"hero_{p.name[:2]}" for p in all_notebooks() if "](data:image/jpeg" in p.read_text("utf-8")}
     assert {"hero", "room", "hero_00"} <= shown and shown == set(figures.FIGURES)
-    assert {p.stem for p in (ROOT / "assets").glob("*.jpg")} == shown
+    assert {p.stem for kind in ("jpg", "webp") for p in (ROOT / "assets").glob(f"*.{kind}")} == shown
+
+
+def test_the_moving_picture_is_small_moves_and_comes_back():
+    path = ROOT / "assets" / "ride.webp"
+    picture = Image.open(path)
+    assert path.stat().st_size < 2_000_000 and picture.n_frames > 20 and picture.info["loop"] == 0
+    frames = [np.asarray(frame.convert("RGB"), dtype=float) for frame in ImageSequence.Iterator(picture)]
+    apart = [np.abs(frame - frames[0]).mean() for frame in frames]
+    assert apart[-1] < apart[len(frames) // 2] and "ride.webp" in README[: README.index("##")]
 
 
 def test_an_unknown_picture_is_refused(capsys):
     assert figures.main(["hero,sunset"]) == 2
-    assert "no sunset; there are hero, room" in capsys.readouterr().out
+    assert "no sunset; there are hero, ride, room" in capsys.readouterr().out
 
 
 def test_strips_and_stacks_lie_where_they_should():

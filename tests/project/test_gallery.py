@@ -9,9 +9,10 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from tools import gallery
-from tools.bootstrap import ROOT, badge_cell
+from tools.bootstrap import ROOT, badge_cell, repository
 from tools.execute import execute
 from tools.gallery_index import duration
+from tools.links import linked
 from tools.notebooks import with_hero
 from tools.page import to_html, undescribed
 
@@ -90,19 +91,49 @@ def test_index_collects_result_cards_and_says_look(built):
     assert "RMSE &lt;m&gt;" in index and "0.7 to 0.8" in index and "⚠ LOOK" in index and "one seed" in index
 
 
-def test_tables_of_measurements_are_one_page_that_the_index_links_to(built):
-    page = (built[0] / "measured.html").read_text()
-    assert 'href="measured.html"' in (built[0] / "index.html").read_text()
+def test_each_table_and_guide_is_a_page_that_others_link_to(built):
+    out = built[0]
+    page = (out / "measured.html").read_text()
+    assert 'href="measured.html"' in (out / "index.html").read_text() and 'href="gpu.html"' in page
     for path in (ROOT / "bench" / "results").glob("*.md"):
-        assert f'id="{path.stem}"' in page and f'href="#{path.stem}"' in page
-    links = [x for x in re.findall(r'href="([^"]+)"', page) if not x.startswith("#") and x != "index.html"]
-    assert page.count("<table") > 10 and links and all((built[0] / x).exists() for x in links)
+        assert f'href="results_{path.stem}.html"' in page and "<table" in (out / f"results_{path.stem}.html").read_text()
+    for name in ("glossary", "teaching", "extend"):
+        text = (out / f"{name}.html").read_text()
+        assert "<footer>fit3d_lite " in text and "profile" in text
+    ours = {x.partition("#")[0] for p in out.glob("*.html") for x in re.findall(r'href="([^"#:]+\.html[^"]*)"', p.read_text())}
+    lessons = {f"{p.stem}.html" for p in (ROOT / "notebooks").glob("*.ipynb")}
+    assert ours - lessons and not [x for x in ours - lessons if not (out / x).is_file()]
+
+
+@pytest.mark.parametrize(
+    ("target", "leads"),
+    [("../docs/glossary.md#auc", "glossary.html#auc"), ("02_lifting.ipynb", "02_lifting.html"), ("#here", "#here"),
+     (f"https://github.com/{repository()}/blob/main/bench/results/demo.md", "results_demo.html"),
+     ("../tools/figures.py", f"https://github.com/{repository()}/blob/main/tools/figures.py"),
+     *((other, other) for other in ("https://arxiv.org/abs/2407.20229", "data:image/jpeg;base64,AA"))],
+)  # fmt: skip
+def test_a_lessons_link_leads_to_the_sites_page_or_to_github(target, leads):
+    assert linked(f"see [this]({target})", ROOT / "notebooks") == f"see [this]({leads})"
+
+
+def test_the_name_of_a_table_in_running_text_becomes_a_link():
+    said = linked("as `bench/results/demo.md` says, and [`bench/results/demo.md`](x)", ROOT / "notebooks")
+    assert said == "as [bench/results/demo.md](results_demo.html) says, and [`bench/results/demo.md`](x)"
+
+
+def test_the_search_holds_the_text_of_every_page(built):
+    script = (built[0] / "search.js").read_text()
+    pages = json.loads(re.match(r"const PAGES = (.*);\n", script)[1])
+    assert {p["page"] for p in pages} == {p.name for p in built[0].glob("*.html")} - {"index.html"}
+    texts = {p["page"]: p["text"] for p in pages}
+    assert "the static twin" in texts["00_good.html"] and "data:image" not in texts["00_good.html"]
+    assert '<script src="search.js">' in (built[0] / "index.html").read_text()
 
 
 def test_pages_ask_nothing_of_any_server(built):
-    for page in built[0].glob("*.html"):
+    for page in built[0].glob("*.html"):  # where a reader may go by a click is another matter
         text = page.read_text()
-        asked = re.findall(r"""(?:src|href)=["'](?:https?:)?//[^"']+|@import|url\(["']?https?:[^)]+""", text)
+        asked = re.findall(r"""(?:src=|<link[^>]+href=)["'](?:https?:)?//[^"']+|@import|url\(["']?https?:""", text)
         assert not asked, f"{page.name} asks for {asked[:3]}"
 
 
