@@ -183,3 +183,44 @@ def test_points_look_as_the_still_before_and_after_a_turn_another_paint_and_two_
         ground.alpha_composite(shot)
         differs = np.abs(np.asarray(ground)[..., :3] / 255 - view.still.numpy()).max(-1) > 0.01
         assert differs.mean() < 0.005 and (view.still < 1).float().mean() > 0.05
+
+
+INSIDE = """
+const said = {errors: []};
+onerror = message => { said.errors.push(String(message)); };
+addEventListener('securitypolicyviolation', event => said.errors.push(event.violatedDirective));
+console.error = (...words) => said.errors.push(words.join(' '));
+addEventListener('load', () => setTimeout(() => {
+  const widgets = [...document.querySelectorAll('body > [class^=f3d-]')];
+  said.bars = widgets.map(w => getComputedStyle(w.querySelector('.f3d-bar')).display);
+  said.ink = widgets.map(w => getComputedStyle(w).color);
+  said.width = document.documentElement.scrollWidth;
+  parent.postMessage(said, '*');
+}, 300));
+"""
+
+
+def test_in_a_sandboxed_frame_as_wide_as_a_phone_widgets_live_fit_and_take_the_pages_ink(page, tmp_path):
+    made, _ = page
+    body = "".join(widget._repr_html_() for name, widget in made.items() if name != "scene")
+    themes = {"light": ("#111", "#fff"), "dark": ("#eee", "#111")}
+    frames = ""
+    for theme, (ink, paper) in themes.items():
+        style = f"<style>:root {{ color-scheme: {theme}; }} body {{ color: {ink}; background: {paper}; margin: 8px; }}</style>"
+        inside = f'<!doctype html><meta charset="utf-8">{style}<body><script>{INSIDE}</script>{body}'
+        # As notebooks show outputs: scripts may run, nothing of the page around can be reached.
+        frames += f'<iframe sandbox="allow-scripts" width="375" height="700" srcdoc="{html.escape(inside, True)}"></iframe>'
+    listen = """<pre id="said"></pre><script>const heard = [];
+      addEventListener('message', event => { heard.push(event.data);
+        document.getElementById('said').textContent = JSON.stringify(heard); });</script>"""
+    file = tmp_path / "frames.html"
+    file.write_text(f'<!doctype html><meta charset="utf-8"><body>{listen}{frames}', encoding="utf-8")
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+               "--disable-features=IsolateSandboxedIframes", "--virtual-time-budget=20000", "--dump-dom",
+               file.as_uri()]  # fmt: skip
+    dom = subprocess.run(command, capture_output=True, timeout=120, text=True, encoding="utf-8").stdout
+    heard = json.loads(html.unescape(re.search(r'<pre id="said">(.*?)</pre>', dom, re.DOTALL)[1]))
+    assert len(heard) == 2 and {said["ink"][0] for said in heard} == {"rgb(17, 17, 17)", "rgb(238, 238, 238)"}
+    for said in heard:
+        assert said["errors"] == [] and len(said["bars"]) == 5 and "none" not in said["bars"]
+        assert len(set(said["ink"])) == 1 and said["width"] <= 375
