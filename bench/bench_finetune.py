@@ -39,13 +39,9 @@ SEARCH = {
     "original": None,
     "**lite**": {},
     "the paper's recipe": {"recipe": "paper"},
-    "learning rate 3e-5": {"lr": 3e-5},
     "learning rate 3e-4": {"lr": 3e-4},
-    "one epoch": {"epochs": 1},
     "two epochs": {"epochs": 2},
-    "batch 2, two epochs": {"batch": 2, "epochs": 2},
     "without the depth term": {"geometry": 0.0},
-    "depth term 0.2": {"geometry": 0.2},
     "without restoring the spread": {"restore_spread": False},
     "LoRA, rank 8, learning rate 1e-3": {"train": "lora", "lr": 1e-3},
 }
