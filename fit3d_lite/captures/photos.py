@@ -2,8 +2,7 @@
 
     photos → upright copies of 800 pixels → SIFT features → matches of pairs → cameras and points, photo by photo
 
-Everything is kept in a folder of the cache that is named by the photos' content, so a stopped run goes on where it was,
-and a finished one is read in a second.
+All is kept in a folder of the cache named by the photos' content: a stopped run goes on, a finished one is read.
 """
 
 from __future__ import annotations
@@ -15,12 +14,16 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
+from ..base.inputs import check_whole, target_size
 from ..base.machine import cache_folder
 from ..base.unpack import unpack
 from ..base.whole import replace_when_whole
+from ..scenes.camera import Camera
 from ..scenes.lens import need_cv2
+from ..scenes.points import Report
 from ..scenes.scene import Scene
 from .colmap import need_pycolmap, read_model, scene_of
 from .reading import PHOTOS, choose, counting_order, read_pixels, size_of
@@ -29,16 +32,17 @@ FILMS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm")
 FROM_FILM = 40  # photos taken from a film
 EXHAUSTIVE = 60  # up to here every photo is compared with every other, beyond it with its neighbours in order
 FEWEST = 3
+DA3 = "depth-anything/DA3-LARGE"
 ADVICE = "walk around the place rather than turning on the spot, and let neighbours share two thirds of what they show"
 
 
 def photos(
-    folder, frames=None, size=None, name: str | None = None, on_missing: str = "skip", *, longest: int = 800, cache=None
-) -> Scene:
+    folder, frames=None, size=None, name: str | None = None, on_missing: str = "skip", *, longest: int = 800,
+    method: str = "colmap", cache=None,
+) -> Scene:  # fmt: skip
     """Photos of one place, or a film of it, as a Scene whose cameras structure from motion finds.
 
-    20 to 60 photos from one camera at one zoom do well, all held the same way. COLMAP's SIMPLE_RADIAL model is fitted
-    (one focal length, one distortion for all).
+    20 to 60 photos from one camera at one zoom do well, all held the same way. One SIMPLE_RADIAL camera is fitted to all.
 
     Args:
         folder: of the photos; or a .zip of them; or a film (.mp4, .mov, …), of which the sharpest frame of each of 40
@@ -47,8 +51,10 @@ def photos(
         size: of the scene's photos, as for ``captures.rgbd``; None keeps the ``longest`` side.
         on_missing: "raise" refuses a set in which some photo does not register, "skip" leaves it out and reports it.
         longest: pixels of the longer side at which features are found.
+        method: "colmap", or "depth-anything-3" for depth and poses from that network in one pass, at 504 pixels. It needs
+            its package, its weights (downloaded) and a GPU; here only its calls were tested, and no result measured.
 
-    Returns a Scene as ``captures.colmap`` does: no depths, ``.points``, unit of length unknown.
+    Returns a Scene as ``captures.colmap`` does: no depths (but with depth-anything-3), ``.points``, unit of length unknown.
 
     Raises:
         FileNotFoundError: nothing there. ModuleNotFoundError: pycolmap, or for a film OpenCV, is not installed.
@@ -57,9 +63,11 @@ def photos(
     source = Path(folder).expanduser()
     if on_missing not in ("skip", "raise"):
         raise ValueError(f'on_missing is "skip" or "raise", not {on_missing!r}.')
+    if method not in ("colmap", "depth-anything-3"):
+        raise ValueError(f'method is "colmap" or "depth-anything-3", not {method!r}.')
     if not source.exists():
         raise FileNotFoundError(f"There is no {source}.")
-    need_pycolmap()
+    (need_pycolmap if method == "colmap" else need_depth_anything)()
     name = name or source.resolve().stem
     source = unpack(source) if source.suffix.lower() == ".zip" else source
     if source.is_file():
@@ -75,14 +83,16 @@ def photos(
         _one_shape(files)
         work = _work(files, longest, cache)
         _copies(files, source, work / "images", longest)
+    if method != "colmap":
+        return depth_anything(work, name, size)
     done = work / "sparse"
     if not done.is_dir():
         solve(work, name)
     model = read_model(done)
-    count = len(list((work / "images").iterdir()))
-    found = model.num_reg_images()
+    names = {p.name for p in (work / "images").iterdir()}
+    count, found = len(names), model.num_reg_images()
     if found < count and (2 * found < count or on_missing == "raise"):
-        missing = sorted({p.name for p in (work / "images").iterdir()} - {i.name for i in model.images.values()})
+        missing = sorted(names - {image.name for image in model.images.values()})
         raise ValueError(f"{found} of the {count} photos of {name} registered, not {', '.join(missing[:5])}: {ADVICE}.")
     return scene_of(model, done, work / "images", None, size, name, on_missing)
 
@@ -139,8 +149,7 @@ def _copies(files: list[Path], folder: Path, images: Path, longest: int) -> None
 
 def _copies_of_film(film: Path, images: Path, count, longest: int) -> None:
     """The sharpest frame (most variance of the Laplacian) of each of ``count`` equal spans of the film."""
-    if not isinstance(count, (int, np.integer)) or count < FEWEST:
-        raise ValueError(f"Of a film, frames= is how many photos to take, at least {FEWEST}; got {count!r}.")
+    check_whole(FEWEST, frames=count)
     if len(list(images.iterdir())) == count:
         return
     cv2 = need_cv2()
@@ -209,3 +218,33 @@ def solve(work: Path, name: str) -> None:
     shutil.rmtree(work / "sparse", ignore_errors=True)
     (partial / str(best)).rename(work / "sparse")
     shutil.rmtree(partial)
+
+
+def need_depth_anything():
+    try:
+        from depth_anything_3.api import DepthAnything3
+    except ImportError:
+        raise ModuleNotFoundError(
+            "Depth Anything 3 is not installed: pip install git+https://github.com/ByteDance-Seed/Depth-Anything-3 (it wants "
+            'a CUDA GPU); method="colmap" needs neither.'
+        ) from None
+    return DepthAnything3
+
+
+def depth_anything(work: Path, name: str, size) -> Scene:
+    """Depths and cameras of ``work/images`` in one pass; the tenth of the pixels that are least sure stay unknown."""
+    files = sorted((work / "images").iterdir(), key=lambda p: counting_order(p.name))
+    model = need_depth_anything().from_pretrained(DA3).to(device="cuda" if torch.cuda.is_available() else "cpu")
+    found = model.inference([str(file) for file in files])
+    images, depths = torch.from_numpy(found.processed_images).movedim(3, 1) / 255, torch.from_numpy(found.depth).float()
+    if found.conf is not None:
+        depths = depths * torch.from_numpy(found.conf >= np.quantile(found.conf, 0.1))
+    poses = torch.eye(4).repeat(len(files), 1, 1)
+    poses[:, :3] = torch.from_numpy(found.extrinsics)[:, :3]
+    height, width = images.shape[2:]
+    K = torch.from_numpy(found.intrinsics)
+    names, notes = tuple(file.name for file in files), ("depths are a network's, not a sensor's",)
+    report = Report(f"Depth Anything 3 ({DA3})", names, {}, {}, units="unknown", notes=notes)
+    cameras = [Camera(K[i], poses[i], width, height) for i in range(len(files))]
+    scene = Scene(images.float(), cameras, depths, name=name, report=report)
+    return scene.resized(*target_size(size, height, width)[::-1])
