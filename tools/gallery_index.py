@@ -120,8 +120,9 @@ def index_html(entries: list[dict], stamp: str) -> str:
         '<p class="lead">Lift the features of a 2D vision transformer into 3D Gaussians, render them back from every '
         "camera, fine-tune on what was rendered, then measure. Each page below was run as it stands. What takes longer "
         'than a lesson, over many rooms and repetitions, is in <a href="measured.html">the tables of measurements</a>; words '
-        'are explained in the <a href="glossary.html">glossary</a>; and there is a <a href="teaching.html">plan for '
-        'teachers</a>.</p><input id="search" class="search" type="search" placeholder="Search all pages" '
+        'are explained in the <a href="glossary.html">glossary</a>; there is a <a href="teaching.html">plan for '
+        'teachers</a>, and ways to bring <a href="extend.html">your own scene, ViT and probe</a>.</p>'
+        '<input id="search" class="search" type="search" placeholder="Search all pages" '
         'aria-label="Search all pages"><ul id="found" aria-live="polite"></ul>'
         f'<div class="totals">{boxes}</div><div class="grid">{"".join(map(_entry, entries))}</div>{results}'
         f"<footer>{html.escape(stamp)}. Made by <code>make course</code>.</footer></main>"

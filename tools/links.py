@@ -5,14 +5,12 @@ from pathlib import Path
 
 from .bootstrap import ROOT, repository
 
-GUIDES = ("docs/glossary.md", "docs/teaching.md", "docs/extend.md", "docs/gpu.md", "docs/shell.md")
-
 
 def documents() -> dict[Path, str]:
-    """The Markdown files that have a page, and its name: measured, glossary, …, and results_<table> for each table."""
-    found = {ROOT / "bench" / "README.md": "measured"} | {ROOT / name: Path(name).stem for name in GUIDES}
-    found |= {path: f"results_{path.stem}" for path in sorted((ROOT / "bench" / "results").glob("*.md"))}
-    return {path: name for path, name in found.items() if path.is_file()}
+    """The Markdown files that have a page, and its name: measured, glossary and other guides, results_<table> for tables."""
+    guides = {path: path.stem for path in sorted((ROOT / "docs").glob("*.md"))}
+    tables = {path: f"results_{path.stem}" for path in sorted((ROOT / "bench" / "results").glob("*.md"))}
+    return {ROOT / "bench" / "README.md": "measured"} | guides | tables
 
 
 def address(target: str, folder: Path) -> str:
