@@ -249,9 +249,37 @@ def ride() -> Iterator[Tensor]:
     return iter([*frames, *frames[-2:0:-1]])  # there and back, so that it repeats without a jump
 
 
+def hero_08() -> Tensor:
+    """A room as points with the cameras that saw it; a photo that was held out, what Gaussians show there after a fit to the
+    others, the ViT's features of that photo, and those rendered from the Gaussians."""
+    train, held = f3d.room(4, 12, 336).split(4)
+    cloud = f3d.fit(f3d.Gaussians.from_depth(train), train, 30)
+    cones = torch.cat([pyramid(camera, 0.3) for camera in train.cameras])
+    keep = f3d.viz.under_roof(cloud.means, 0.8)
+    points = torch.cat([cloud.means[keep], cones])
+    colors = torch.cat([cloud.colors[keep].clamp(0, 1), torch.tensor([0.84, 0.37, 0.0]).expand(len(cones), 3)])
+    above = f3d.viz.point_view(points, colors, pitch=55, zoom=1.15).still[:, 130:590]
+    vit = f3d.load_vit("small")
+    feats, own = vit.extract(train.images), vit.extract(held.images[:1])
+    rendered, mask = f3d.lift(cloud, train.cameras, feats).render(held.cameras[0], 24, 24)
+    basis = f3d.viz.pca_basis(torch.cat([own, rendered[None]]))
+    lifted = torch.where(mask[..., None], basis.colors(rendered[None])[0], 0.5)
+    photos = held.images[0].permute(1, 2, 0), f3d.render(cloud, held.cameras[0])[0]
+    tops = [enlarged(photo, 200, 200, "bilinear") for photo in photos]
+    panels = stack([strip(tops), strip([enlarged(panel, 200, 200) for panel in (basis.colors(own)[0], lifted)])])
+    return strip([enlarged(above, panels.shape[0], panels.shape[0], "bilinear"), panels])
+
+
+def pyramid(camera, length: float) -> Tensor:  # [P, 3]
+    """Points along the edges of a camera's field of view, as far as ``length``."""
+    corners = camera.unproject(torch.full((camera.height, camera.width), length))[[0, 0, -1, -1], [0, -1, -1, 0]]
+    lines = [(camera.center, corner) for corner in corners] + [(corners[i], corners[i - 1]) for i in range(4)]
+    return torch.cat([a + torch.linspace(0, 1, 16)[:, None] * (b - a) for a, b in lines])
+
+
 FIGURES = {
     f.__name__: f
-    for f in (hero, ride, room, hero_00, hero_01, hero_02, hero_03, hero_04, hero_05, hero_06, hero_07)
+    for f in (hero, ride, room, hero_00, hero_01, hero_02, hero_03, hero_04, hero_05, hero_06, hero_07, hero_08)
 }  # fmt: skip
 
 

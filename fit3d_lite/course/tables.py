@@ -62,18 +62,17 @@ class CardTables:
         """What these numbers allow to be said, in a paragraph that counts them."""
         cards = {row["card"] for row in self.rows}
         numbers = [row for row in self.rows if not isinstance(row["value"], str)]
-        alone = sum(row["spread"] is None for row in numbers)
+        alone, controls = sum(row["spread"] is None for row in numbers), sum(row["control"] for row in numbers)
+        unknown = sum(row["low"] is None for row in numbers)
         out = [f"{row['measure']} ({row['card']})" for row in numbers if row["verdict"] == "LOOK"]
-        controls = sum(row["control"] for row in numbers)
         profiles = ", ".join(sorted({row["profile"] for row in self.rows}))
         return (
-            f"{len(numbers)} numbers of {len(cards)} result cards, profile {profiles}. {alone} of them are single runs without "
-            f"a spread: they show that something happened once, on these data, and no more; before a table says one "
-            f"network is better, repeat it over seeds and scenes (fit3d_lite.paired gives the interval). {controls} numbers "
-            f"are controls, in italics: claim 3D for a gain only where its control, above all wrong poses, gains less. "
-            + (f"{len(out)} are out of the range that was measured before, and may not be used unexplained: {'; '.join(out)}."
-               if out else "None is out of the range that was measured before.")
-        )  # fmt: skip
+            f"Numbers: {len(numbers)}, from result cards: {len(cards)}, profile {profiles}. Without a spread: {alone}; these are "
+            f"single runs, which show that something happened once, on these data. Before a table says that one network is "
+            f"better, repeat it over seeds and scenes (fit3d_lite.paired gives the interval). Controls, in italics: {controls}. "
+            f"Claim 3D for a gain only where its control, above all wrong poses, gains less. Without an expected range: "
+            f"{unknown}. Out of it, and not to be used unexplained: {'; '.join(out) or 'none'}."
+        )
 
     def save(self, folder: str | Path) -> tuple[Path, Path]:
         """Write results.csv and results.tex (it needs \\usepackage{booktabs}); returns both paths."""

@@ -95,7 +95,7 @@ RECIPES = {
     "lite": Recipe(lr=1e-4, batch=4, epochs=3, warmup=10, decay=True, geometry=0.05, restore_spread=True),
     # "lite" takes 15 steps on 20 photos, 10 of them warm-up. This one takes 100, and stays near the original, since one
     # scene is little to learn from.
-    "one-scene": Recipe(lr=5e-5, batch=2, epochs=10, warmup=5, decay=True, geometry=0.05, keep=0.3, restore_spread=True),
+    "one-scene": Recipe(lr=1e-4, batch=2, epochs=10, warmup=3, decay=True, geometry=0.05, keep=0.3, restore_spread=True),
 }
 
 

@@ -99,7 +99,7 @@ def feature_grid(
     room = [(inches - LABEL - GAP * (len(block) - 1)) / sum(aspect[i] for i in block) for block in blocks]
     tall = [min(height, TALLEST, *room[:1]) for height in room]  # the last, shorter block is no larger than the first
     total = sum(len(panels) * (height + GAP) for height in tall) + GAP * (len(blocks) - 1)
-    figure, top = Figure(figsize=(inches, total)), total
+    figure, top = Figure(figsize=(inches, total), layout="none"), total
     for block, height in zip(blocks, tall, strict=True):
         for name, shown in panels.items():
             left, top = LABEL, top - height

@@ -128,7 +128,7 @@ def _check(points: Tensor, sets: dict, at_most: int, cut_front: float, cut_top: 
     if not sets:
         raise ValueError("there are no colors: give [N, 3], or a dict of such")
     for name, colors in sets.items():
-        if tuple(colors.shape) != tuple(points.shape) or colors.min() < 0 or colors.max() > 1:
+        if tuple(colors.shape) != tuple(points.shape) or colors.min() < -1e-6 or colors.max() > 1 + 1e-6:  # a file rounds
             raise ValueError(
                 f"the colors {name!r} must be {list(points.shape)} in 0..1, not {list(colors.shape)} "
                 f"from {colors.min().item():.3g} to {colors.max().item():.3g}"

@@ -43,8 +43,9 @@ def test_a_card_shown_again_takes_the_place_of_the_last(run):
 
 def test_claims_count_single_runs_controls_and_what_is_out_of_range(run):
     said = card_tables(run.artifacts).claims
-    assert said.startswith("2 numbers of 2 result cards, profile quick. 1 of them are single runs")
-    assert "1 numbers are controls" in said and "1 are out of the range" in said and "wrong poses − original (Depth" in said
+    assert said.startswith("Numbers: 2, from result cards: 2, profile quick. Without a spread: 1;")
+    assert "Controls, in italics: 1." in said and "Without an expected range: 0." in said
+    assert said.endswith("unexplained: mIoU, wrong poses − original (Depth & labels).")
 
 
 def test_files_are_written_and_a_folder_without_cards_is_refused(run, tmp_path):
