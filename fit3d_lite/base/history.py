@@ -112,6 +112,8 @@ class History(list):
                 rows.append(json.loads(line))
             except json.JSONDecodeError:
                 break
+            if not isinstance(rows[-1], dict):
+                raise ValueError(f"{path} is no log of a run: a line of it reads {line[:40]!r}.")
         return rows
 
     def plot(self, others: dict[str, History] | None = None, name: str = "this run"):

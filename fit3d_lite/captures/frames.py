@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..base.inputs import target_size
+from ..base.machine import usual_torch
 from ..scenes.camera import Camera
 from ..scenes.lens import Lens, undistort
 from ..scenes.points import Report, ScenePoints
@@ -41,6 +42,7 @@ class Frame:
     K_depth: np.ndarray | None = None  # [3, 3] of the depth map, where it is not that of the photo
 
 
+@usual_torch(grad=False)
 def assemble(
     listed: list[Frame],
     *,

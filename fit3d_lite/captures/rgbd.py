@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from ..base.inputs import existing_folder
+from ..base.machine import usual_torch
 from ..scenes.lens import Lens
 from ..scenes.scene import Scene
 from .frames import Frame, assemble, inverse_pose
@@ -30,6 +31,7 @@ from .reading import PHOTOS, choose, counting_order, number_lines, read_K, size_
 
 __all__ = ["rgbd"]
 
+@usual_torch(grad=False)
 def rgbd(
     folder, frames=None, size=None, depth_scale: float = 1000.0, name: str | None = None, on_missing: str = "skip"
 ) -> Scene:

@@ -151,6 +151,8 @@ def card(title: str, rows: list, profile: str | None = None) -> Card:
     made = Card(title, [r if isinstance(r, Row) else Row(**_plain(r)) for r in rows], profile)
     for row in made.rows:
         row.value, row.spread = _scalar(row.value), _scalar(row.spread)
+        if row.value is None:
+            raise ValueError(f"row {row.name!r} of the card {title!r} has no value: it was not measured, or not returned")
     made.show()
     if chosen.artifacts is not None:
         slug = "-".join(re.findall(r"[a-z0-9]+", title.casefold())) or "card"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..base.inputs import as_tensor
 from ..widgets.notebook import BLUE, GREEN, RED, number, show, strip
 from .settings import chosen
 
@@ -56,7 +57,7 @@ def _show_check(passed: bool, what: str, hint: str) -> None:
 
 def tensor(value) -> torch.Tensor:
     """On the CPU, dense, in double precision: what two answers are compared as."""
-    made = torch.as_tensor(value).detach().cpu()
+    made = as_tensor(value, "what check_close compares").detach().cpu()
     return (made if made.layout == torch.strided else made.to_dense()).double()
 
 

@@ -60,7 +60,7 @@ class Camera:
         """
         if not 0 < fov_x < 180:
             raise ValueError(f"fov_x must lie between 0 and 180 degrees, got {fov_x}.")
-        eye, target, up = (torch.as_tensor(v, dtype=torch.float64) for v in (eye, target, up))
+        eye, target, up = (torch.as_tensor(v, dtype=torch.float64, device="cpu") for v in (eye, target, up))
         forward = target - eye
         right = torch.linalg.cross(forward, up)
         if not forward.norm() >= 1e-9 or not right.norm() >= 1e-6 * forward.norm() * up.norm():
@@ -70,17 +70,17 @@ class Camera:
             )
         forward, right = forward / forward.norm(), right / right.norm()
         rotation = torch.stack([right, torch.linalg.cross(forward, right), forward])
-        pose = torch.eye(4, dtype=torch.float64)
+        pose = torch.eye(4, dtype=torch.float64, device="cpu")
         pose[:3, :3], pose[:3, 3] = rotation, -(rotation * eye).sum(1)
         focal = 0.5 * width / math.tan(math.radians(fov_x) / 2)
-        K = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+        K = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]], device="cpu")
         return cls(K.float(), pose.float(), width, height)
 
     @property
     def camera_to_world(self) -> Tensor:  # [4, 4]
         """The inverse pose, exact for a rigid motion: (Rᵀ, −Rᵀ t)."""
         rotation, shift = self.world_to_camera[:3, :3], self.world_to_camera[:3, 3]
-        inverse = torch.eye(4, dtype=rotation.dtype)
+        inverse = torch.eye(4, dtype=rotation.dtype, device=rotation.device)
         inverse[:3, :3], inverse[:3, 3] = rotation.T, -(rotation.T @ shift)
         return inverse
 
@@ -146,6 +146,7 @@ class Camera:
     def rays(self, device=None, dtype=torch.float32) -> tuple[Tensor, Tensor]:
         """Origin [3] and directions [H, W, 3] in the world; a direction has length 1 along the optical axis, so
         ``origin + depth * direction`` is the point at that (z-) depth."""
+        device = device or "cpu"  # whatever set_default_device says
         K, pose = self.K.to(device, dtype), self.camera_to_world.to(device, dtype)
         u = (torch.arange(self.width, device=device, dtype=dtype) + 0.5 - K[0, 2]) / K[0, 0]
         v = (torch.arange(self.height, device=device, dtype=dtype) + 0.5 - K[1, 2]) / K[1, 1]

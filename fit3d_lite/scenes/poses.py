@@ -21,7 +21,8 @@ def explain_rigid(pose: Tensor) -> str:  # pose [4, 4]
     """One sentence on why ``pose`` is not a rigid motion, or an empty string when it is one."""
     pose = pose.double()
     rotation = pose[:3, :3]
-    error = float((rotation @ rotation.T - torch.eye(3, dtype=pose.dtype)).abs().max())
+    one = torch.eye(3, dtype=pose.dtype, device=pose.device)
+    error = float((rotation @ rotation.T - one).abs().max())
     determinant = float(torch.linalg.det(rotation))
     last = [round(v, 4) for v in pose[3].tolist()]
     if (pose[3] - pose.new_tensor([0, 0, 0, 1])).abs().max() > RIGID_TOLERANCE:
@@ -32,7 +33,7 @@ def explain_rigid(pose: Tensor) -> str:  # pose [4, 4]
         scale = abs(determinant) ** (1 / 3)
         if (
             scale > 0
-            and float((rotation @ rotation.T / scale**2 - torch.eye(3, dtype=pose.dtype)).abs().max()) < RIGID_TOLERANCE
+            and float((rotation @ rotation.T / scale**2 - one).abs().max()) < RIGID_TOLERANCE
         ):
             return (
                 f"world_to_camera is not a rigid motion: it scales by {scale:.4g}; "
@@ -58,7 +59,7 @@ def conventions(poses: Tensor) -> dict[str, Tensor]:  # [V, 4, 4] -> name: [V, 4
         "OpenGL axes (pass diag(1, -1, -1, 1) @ pose)": opengl @ poses,
     }
     for axis, name in enumerate("xyz"):
-        flip = torch.eye(4, dtype=poses.dtype)
+        flip = torch.eye(4, dtype=poses.dtype, device=poses.device)
         flip[axis, axis] = -1
         found[f"poses with the camera's {name} axis flipped"] = flip @ poses
     if bool((torch.linalg.det(poses).abs() > 1e-6).all()):

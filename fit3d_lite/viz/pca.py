@@ -122,7 +122,7 @@ def pca_colors(
         colored = {name: [_each(scene, percentiles, skip) for scene in some] for name, some in scenes.items()}
     else:
         colored = _together(scenes, mask, percentiles, skip)
-    out = {name: colored[name][0] if isinstance(value, Tensor) else colored[name] for name, value in models.items()}
+    out = {name: colored[name] if isinstance(value, list | tuple) else colored[name][0] for name, value in models.items()}
     return out if isinstance(feats, dict) else out[""]
 
 

@@ -628,6 +628,20 @@ def test_targets_reserve_their_file_first(vit, scenes, lifted, monkeypatch):
         Targets(scenes, lifted, vit.channels, vit.grid(48, 48), "disk")
 
 
+def test_what_teaches_nothing_is_refused_in_every_recipe(vit, scenes, lifted):
+    def run(change):
+        f3d.finetune(vit, scenes[0], change(lifted[0]), "paper", stop=1, progress=False)
+
+    with pytest.raises(ValueError, match="The Gaussians cover no patch of 4 views: there is nothing to learn from"):
+        run(lambda one: replace(one, weight=torch.zeros_like(one.weight)))
+    with pytest.raises(ValueError, match="The features lifted for room 1000 .train. are not finite: lift again"):
+        run(lambda one: replace(one, features=one.features * torch.nan))
+    with pytest.raises(ValueError, match="features .N, C. and weight .N. of its N = "):
+        run(lambda one: replace(one, weight=one.weight[:3]))
+    with pytest.raises(ValueError, match="weights are torch.float16, too coarse to train"):
+        f3d.finetune(copy.deepcopy(vit).half(), scenes, lifted)
+
+
 # --- the command line
 
 

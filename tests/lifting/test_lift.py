@@ -365,3 +365,25 @@ def test_refusals_name_the_numbers():
         lift(c, [*cams[:3], away, cams[4]], feats)
     with pytest.raises(ValueError, match="h must be a whole number from 1 up, got 0"):
         patch_matrix(c, cams[0], 0, 4)
+
+
+def test_features_of_other_programs_and_other_modes_are_lifted_alike_or_refused():
+    cams, feats = ring(3, 36, 24), torch.rand(3, 5, 4, 6)
+    c = blob(40)
+    want = lift(c, cams, feats).features
+    torch.set_default_dtype(torch.float64)
+    try:
+        for given in (feats.numpy(), list(feats.numpy()), list(feats)):
+            assert torch.equal(lift(c, cams, given).features, want)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.inference_mode():
+        found = lift(c, cams, feats, method="decoder", dim=8, steps=2, progress=False)
+        assert torch.equal(found.weight, lift(c, cams, feats).weight)
+    for wrong, said in ((feats.movedim(1, -1), "channels are last"), (feats.transpose(2, 3), "rows and columns are exchanged")):
+        with pytest.raises(ValueError, match=f"Feature map 0 .* does not suit photos of 24×36 .*{said}"):
+            lift(c, cams, wrong)
+    with pytest.raises(ValueError, match="each camera must be a Camera, got Tensor"):
+        lift(c, [camera.K for camera in cams], feats)
+    with pytest.raises(ValueError, match="h must be a whole number from 1 up, got 4.5"):
+        patch_matrix(c, cams[0], 4.5, 4)

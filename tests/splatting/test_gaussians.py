@@ -253,9 +253,11 @@ def test_an_interrupted_fit_keeps_what_it_reached(monkeypatch, capsys):
 def test_a_camera_that_sees_nothing_teaches_nothing():
     scene = painted_box(2)
     away = Camera.look_at((40, 0, 0), (50, 0, 0), width=48, height=36)
-    lost = Scene(scene.images, [away, away])
     start = stored(Gaussians.from_depth(scene, count=100))
-    assert torch.equal(fit(start, lost, 3, progress=False).means, start.means)
+    half = fit(start, Scene(scene.images, [away, scene.cameras[1]]), 2, progress=False)
+    assert not torch.equal(half.means, start.means)
+    with pytest.raises(ValueError, match="None of the 2 cameras sees a Gaussian: cloud and cameras are of two worlds"):
+        fit(start, Scene(scene.images, [away, away]), 3, progress=False)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -312,3 +314,14 @@ def test_a_ply_of_another_kind_is_named_with_the_way_on(tmp_path, names, said):
 def test_a_folder_is_not_a_ply(tmp_path):
     with pytest.raises(ValueError, match="folder"):
         load_ply(tmp_path)
+
+
+def test_what_cannot_be_fitted_or_made_is_said():
+    scene = painted_box()
+    cloud = Gaussians.from_depth(scene, count=100)
+    with pytest.raises(ValueError, match="lie in one voxel of 100 m"):
+        Gaussians.from_depth(scene, voxel=100.0)
+    with pytest.raises(ValueError, match="scene must be a Scene, got list"):
+        fit(cloud, [scene], 1)
+    with pytest.raises(ValueError, match="camera must be a Camera, got View"):
+        render(cloud, scene[0])

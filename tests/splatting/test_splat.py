@@ -7,6 +7,7 @@ from dense import dense_view_matrix
 
 from fit3d_lite import Camera, Gaussians, project, render, set_backend, view_matrix
 from fit3d_lite.splatting.pairs import list_pairs
+from fit3d_lite.splatting.splat import folded_matrix
 
 
 @pytest.fixture(autouse=True)
@@ -213,3 +214,8 @@ def test_float32_geometry_keeps_needles_and_places_far_from_the_origin():
     spreads = slice(3, 5)
     a, b = ellipses(exact)[:, spreads], ellipses(single)[:, spreads]
     assert float((b / a - 1).abs().max()) < 1e-4
+
+
+def test_blocks_that_do_not_fill_the_picture_are_refused():
+    with pytest.raises(ValueError, match="picture of 18×16 is not made of blocks of 4×4 pixels"):  # loops wrote past its end
+        folded_matrix(cloud(5), camera(width=16, height=18), 4, 4)
