@@ -42,6 +42,7 @@ def same_place(scene, limit=0.012):
         color, depth = seen_along(view.camera, rays)
         error = (view.image.flatten(1).T - color.float()).abs()
         assert error.mean() < limit / 4 and error.quantile(0.95) < limit, (error.mean(), error.quantile(0.95))
+        assert error.median() < 0.0025  # half a pixel off would be 0.004
         if view.depth is not None:
             known = view.depth.flatten() > 0
             assert ((view.depth.flatten() - depth).abs()[known] < 0.05 * depth[known]).float().mean() > 0.95

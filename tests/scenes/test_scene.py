@@ -8,6 +8,7 @@ import torch
 from boxes import box_depth, orbit
 
 from fit3d_lite import Camera, Scene, room
+from fit3d_lite.scenes import Report, ScenePoints
 from fit3d_lite.scenes.poses import agreement, explain_rigid
 
 
@@ -167,3 +168,26 @@ def test_the_shape_of_a_camera_is_checked_when_it_is_made():
         Camera(torch.eye(4), torch.eye(4), 8, 8)
     with pytest.raises(ValueError, match="parallel to up"):
         Camera.look_at((0, 0, 0), (0, 0, 1))
+
+
+def test_masks_points_and_report_follow_their_views():
+    masks = torch.ones(6, 36, 48, dtype=torch.bool)
+    masks[2, :18] = False
+    pairs = torch.tensor([[0, 0], [0, 2], [1, 2], [1, 5], [1, 1]])
+    points = ScenePoints(torch.rand(2, 3), torch.rand(2, 3), torch.tensor([2, 3]), torch.tensor([0.5, 3.0]), pairs)
+    report = Report("here", tuple("abcdef"), {"g": "absent"}, {}, units="unknown")
+    whole = scene(masks=masks, points=points, report=report)
+    part = whole[[5, 2]]
+    assert part.report.used == ("f", "c") and "g: absent" in str(part.report) and not part.metric and scene().metric
+    assert part.points.seen_by.tolist() == [[0, 1], [1, 1], [1, 0]] and part.points.in_view(1).tolist() == [0, 1]
+    assert part.masks[0].all() and not part[1].mask[:18].any() and part[1].mask[18:].all()
+    small = whole.resized(24, 18).cropped(0, 6, 24, 12)
+    assert small.masks.shape == (6, 12, 24) and not small.masks[2, :3].any() and small.masks[2, 3:].all()
+    assert points[torch.tensor([False, True])].seen_by.tolist() == [[0, 2], [0, 5], [0, 1]]
+    assert len(points.sound(min_track=2, max_error=4)) == 2
+    with pytest.raises(ValueError, match="1 of 2 sparse points are seen by 2 photos or more and at most 2 pixels off"):
+        points.sound(min_track=2)
+    with pytest.raises(ValueError, match=r"masks is \[6, 36, 36\] but the images are 6 of 36×48"):
+        scene(masks=masks[..., :36])
+    with pytest.raises(ValueError, match=r"ScenePoints.color must be \[2, 3\]"):
+        ScenePoints(torch.rand(2, 3), torch.rand(3, 3))
