@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..base.inputs import check_whole
+from ..base.inputs import check_vit, check_whole
 
 __all__ = ["WAYS", "Assembly", "Combine", "RawPixels", "assembled", "levels_of"]
 
@@ -48,8 +48,7 @@ class Assembly:
     def __init__(self, vits, way: str = "concat"):
         self.vits = tuple(vits) if isinstance(vits, Sequence) else (vits,)
         for vit in self.vits:
-            if not hasattr(vit, "fingerprint"):
-                raise ValueError(f"An assembly is made of ViTs, as load_vit gives them, not of {type(vit).__name__}.")
+            check_vit(vit)
         self.way = way
         if not self.vits:
             raise ValueError("An assembly needs at least one ViT.")

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..base import whole
-from ..base.inputs import existing_file
+from ..base.inputs import check_vit, existing_file
 from ..base.machine import asset
 from . import compact
 from .wrappings import ANCHOR, refused_by_the_safe_loader, unwrapped
@@ -138,6 +138,9 @@ def save_vit(vit, path, dtype=torch.float16, **notes) -> Path:
             it (matrices as int8 with a scale for each output channel, everything else as fp16).
         notes: more metadata that JSON can hold, e.g. how the weights were made.
     """
+    check_vit(vit)
+    if not isinstance(dtype, torch.dtype):
+        raise ValueError(f"dtype must be a type of torch, such as torch.float16, got {dtype!r}.")
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"{path} must end in .safetensors; save_checkpoint writes .pth")
     state = {key: tensor.detach().cpu() for key, tensor in vit.model.state_dict().items()}
@@ -150,6 +153,7 @@ def save_checkpoint(vit, path) -> Path:
 
     Raises ValueError for a ViT with an adapter, which is no part of timm's model.
     """
+    check_vit(vit)
     if "adapter" in vit.config:
         raise ValueError("this ViT has an adapter, which timm's model has no place for: use save_vit.")
     state = {key: tensor.detach().to("cpu", torch.float32).clone() for key, tensor in vit.model.state_dict().items()}

@@ -112,7 +112,7 @@ def in_batches(
     tensors = kept(cache, key, make)[0]
     flat = [tensors[str(i)].to(images.device) for i in range(len(tensors))]
     by_block = list(zip(flat[::2], flat[1::2], strict=True)) if cls else flat
-    return by_block[0] if isinstance(block, int) else by_block
+    return by_block[0] if isinstance(block, Number) else by_block
 
 
 def _run(vit, images, batch, options, dtype, quiet) -> list[list[Tensor]]:

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..base.inputs import as_tensor
+from ..base.inputs import as_tensor, check_whole
 from ..base.machine import usable_device, usual_torch
 from .checkpoints import NAMES, save_checkpoint, save_vit
 from .features import in_batches, raw_bytes
@@ -83,7 +83,8 @@ class ViT(nn.Module):
         if not checked:
             check_images(images)
         asked = [block] if isinstance(block, Number) else list(block)
-        if not asked or not all(isinstance(b, Integral) and -self.blocks <= b < self.blocks for b in asked):
+        there = range(-self.blocks, self.blocks)
+        if not asked or not all(isinstance(b, Integral) and not isinstance(b, bool) and b in there for b in asked):
             raise ValueError(
                 f"block {block} is asked for; {self.name} has blocks 0 to {self.blocks - 1}, or -1 to {-self.blocks}"
             )
@@ -109,7 +110,7 @@ class ViT(nn.Module):
         found = dict(zip(sorted(set(asked)), found, strict=True))
         # Prefix tokens are CLS first, then registers.
         out = [(found[b][0], found[b][1][:, 0]) if cls else found[b] for b in asked]
-        return out[0] if isinstance(block, int) else out
+        return out[0] if isinstance(block, Number) else out
 
     def extract(
         self,
@@ -189,6 +190,7 @@ def load_vit(
         ValueError: unknown name, weights that do not fit or cannot be read. FileNotFoundError: no such file.
         DownloadError: the weights are not there and cannot be downloaded; says where they are and what works without.
     """
+    check_whole(0, seed=seed)
     device = usable_device(device)
     if dtype is not None and not getattr(dtype, "is_floating_point", False):
         raise ValueError(f"dtype must be a float type of torch, such as torch.float16, got {dtype!r}.")

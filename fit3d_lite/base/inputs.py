@@ -23,6 +23,8 @@ def as_tensor(value, what: str) -> Tensor:
     numbers or tensors, as a tensor on the CPU. numpy's float64, which nobody chose, becomes float32.
     """
     if isinstance(value, Tensor):
+        if value.is_complex():
+            raise ValueError(f"{what} must be real numbers, not {value.dtype}.")
         with torch.inference_mode(False):
             return value.clone() if value.is_inference() else value
     try:
@@ -39,6 +41,19 @@ def check_whole(least: int, **numbers) -> None:
     for name, value in numbers.items():
         if value is not None and not (isinstance(value, Integral) and not isinstance(value, bool) and value >= least):
             raise ValueError(f"{name} must be a whole number from {least} up, got {value!r}.")
+
+
+def check_vit(vit) -> None:
+    """Raise ValueError for what is neither a ViT nor works like one."""
+    if not hasattr(vit, "fingerprint"):
+        raise ValueError(f"a ViT is asked for, as load_vit gives it, not {type(vit).__name__}.")
+
+
+def check_callable(**things) -> None:
+    """Raise ValueError for the first that cannot be called; None passes."""
+    for name, thing in things.items():
+        if thing is not None and not callable(thing):
+            raise ValueError(f"{name} is called with what there is to tell, and {type(thing).__name__} cannot be called.")
 
 
 def positions(index, count: int) -> list[int]:

@@ -95,7 +95,7 @@ def view_pairs(
         ValueError: no depths; points below 2 or most below 1, min_overlap or tolerance not between 0 and 1; no pair overlaps
             that much.
     """
-    check_kind(Scene, scene=scene)
+    check_whole(0, seed=seed)
     check_whole(2, points=points)
     check_whole(1, most=most)
     if not 0 < min_overlap <= 1 or not 0 < tolerance < 1:
@@ -148,6 +148,7 @@ def correspondences(
 
 def _followed(scene, count, tolerance, rng):
     """Random pixels of each view followed into every other one: a, b, pixels of a, of b, points, which b sees."""
+    check_kind(Scene, scene=scene)
     if scene.depths is None:
         raise ValueError(f"{scene.name} has no depths, which show what corresponds: use lifting.with_rendered_depths")
     for a in range(len(scene)):

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from ..backbones.adapters import merge_lora
 from ..base.history import History
-from ..base.inputs import check_kind, check_whole
+from ..base.inputs import check_callable, check_kind, check_vit, check_whole
 from ..base.machine import usual_torch
 from ..base.whole import check_writable
 from ..lifting.lifted import Lifted
@@ -95,14 +95,14 @@ def finetune(
         FloatingPointError: the loss is not finite. MemoryError: one image does not fit.
     """
     recipe = named_recipe(recipe, **changes)
-    if on_step is not None and not callable(on_step):
-        raise ValueError(f"on_step is called with the history after each step, and {on_step!r} cannot be called.")
+    check_vit(vit)
+    check_callable(on_step=on_step)
+    check_whole(0, seed=seed)
     if vit.mean.dtype != torch.float32:
         raise ValueError(f"The weights are {vit.mean.dtype}, too coarse to train: load the ViT in float32; dtype= makes it fast.")
     scenes = [scenes] if isinstance(scenes, Scene) else scenes
     lifted = [lifted] if isinstance(lifted, Lifted | str | Path) else lifted
     grid = _checked_grid(vit, scenes, lifted)
-    check_kind(int, seed=seed)
     check_whole(1, every=every, watch=watch, at_once=at_once, stop=stop, shards=shards)
     if dtype not in (torch.float32, torch.float16, torch.bfloat16):
         raise ValueError(f"dtype must be torch.float32, torch.float16 or torch.bfloat16, got {dtype!r}.")

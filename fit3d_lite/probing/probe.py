@@ -21,7 +21,7 @@ import torch
 
 from ..backbones.assembly import Assembly
 from ..backbones.features import MEMORY, FeatureStore
-from ..base.inputs import check_whole
+from ..base.inputs import check_callable, check_whole
 from ..base.machine import usual_torch
 from .depth import DepthSpan, span_of
 from .dpt import WIDTH
@@ -57,6 +57,11 @@ class ProbeOptions:
     cache: object = None
     memory: float = MEMORY
     flip_test: bool = False
+
+    def __post_init__(self) -> None:
+        check_whole(0, seed=self.seed)
+        check_whole(1, width=self.width)
+        check_callable(on_step=self.on_step)
 
 
 def probe_segmentation(

@@ -55,6 +55,8 @@ def quick_probe(
     """
     train, validation, test = ([part] if isinstance(part, Scene) else part for part in (train, validation, test))
     maker = getattr(extract, "extract", extract)
+    if not callable(maker):
+        raise ValueError(f"extract must be a ViT or a function from images to features, not {type(extract).__name__}")
 
     def extract(images: Tensor) -> Tensor:  # [V, C, h, w]
         return feature_maps(maker(images), len(images), *images.shape[-2:], "features")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..base.inputs import check_whole, target_size
-from ..base.machine import usual_torch
+from ..base.machine import usable_device, usual_torch
 from ..scenes.camera import Camera
 from ..scenes.scene import Scene
 from .build import build
@@ -67,7 +67,7 @@ def room(
         raise ValueError(f"A photo needs at least 8 pixels a side, got {height} x {width}.")
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
-    device = torch.device(device or "cpu")
+    device = usable_device(device or "cpu")
     threads = torch.get_num_threads()
     # A ray takes hundreds of small operations: whole views side by side beat threads inside each operation.
     torch.set_num_threads(1)

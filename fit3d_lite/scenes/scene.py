@@ -62,6 +62,8 @@ class Scene:
         for name in ("images", "depths", "labels", "masks"):
             if (value := getattr(self, name)) is not None or name == "images":
                 value = as_tensor(value, f"Scene.{name}")
+                if name == "masks" and value.dtype != torch.bool:
+                    raise ValueError(f"Scene.masks must be bool, True where a pixel counts, got {value.dtype}.")
                 whole = name == "labels" and not value.is_floating_point()  # of any width, bool too
                 object.__setattr__(self, name, value.long() if whole else value)
         self.check()
@@ -102,10 +104,8 @@ class Scene:
             raise ValueError(f"{count} images but {len(self.cameras)} cameras: each photo needs its own.")
         for what, maps in (("depths", depths), ("labels", labels), ("masks", self.masks)):
             if maps is not None and tuple(maps.shape) != (count, height, width):
-                raise ValueError(
-                    f"Scene.{what} is {list(maps.shape)} but the images are {count} of {height}×{width} (H×W): "
-                    f"bring both to one size first."
-                )
+                size = f"{list(maps.shape)} but the images are {count} of {height}×{width} (H×W)"
+                raise ValueError(f"Scene.{what} is {size}: bring both to one size first.")
         for index, camera in enumerate(self.cameras):
             if (camera.height, camera.width) != (height, width):
                 size = f"{camera.height}×{camera.width} but its image is {height}×{width} (H×W)"

@@ -74,7 +74,7 @@ def fit(
     """
     check_kind(Gaussians, cloud=cloud)
     check_kind(Scene, scene=scene)
-    check_whole(0, steps=steps, max_count=max_count)
+    check_whole(0, steps=steps, max_count=max_count, seed=seed)
     check_whole(1, refine_every=refine_every)
     if not lr_scale > 0 or not 0 <= (split_share or 0) < 1 or not 0 <= drop_blurred <= 1:
         raise ValueError(

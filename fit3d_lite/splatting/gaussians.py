@@ -67,6 +67,8 @@ class Gaussians:
         """
         if not len(self):
             return self
+        if self.means.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"Gaussians are drawn in float32 or float64, not {self.means.dtype}: use cloud.to(torch.float32).")
         with torch.no_grad():
             # All that is asked, as one small tensor, so that a GPU is waited for once.
             columns = {f.name: getattr(self, f.name).reshape(len(self), -1) for f in fields(self)}

@@ -136,6 +136,7 @@ def show_labels(
 ):
     """Photos with their label maps, and a legend of the classes that occur; without ``classes`` these are numbers."""
     maps = labels if isinstance(labels, dict) else {"labels": labels}
+    maps = {name: as_tensor(one, f"the labels {name!r}") for name, one in maps.items()}
     for one in maps.values():
         if one.is_floating_point() or one.min() < 0:
             raise ValueError(f"labels must be whole numbers from 0, not {one.dtype} from {one.min():.3g}")
