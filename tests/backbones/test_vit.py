@@ -319,7 +319,7 @@ def test_other_errors_are_not_mistaken_for_memory(tiny, monkeypatch):
 def test_the_batch_shrinks_with_the_image(tiny):
     small, large = features.batch_that_fits(tiny, 40, 56), features.batch_that_fits(tiny, 800, 800)
     assert 1 <= large < small <= 256
-    with pytest.raises(ValueError, match="batch is 0"):
+    with pytest.raises(ValueError, match="batch must be a whole number from 1 up, got 0"):
         tiny.extract(photos(), batch=0)
 
 

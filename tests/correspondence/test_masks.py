@@ -42,7 +42,7 @@ def test_a_patch_without_a_label_is_nobodys_neighbour():
         propagate_labels(source, shares * 0, source)
     with pytest.raises(ValueError, match="do not fit"):
         propagate_labels(source, shares, torch.ones(3, 1, 1))
-    with pytest.raises(ValueError, match="got 0 and 0.1"):
+    with pytest.raises(ValueError, match="whole number from 1 up, got 0"):
         propagate_labels(source, shares, source, neighbours=0)
 
 

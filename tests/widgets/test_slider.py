@@ -105,5 +105,5 @@ def test_a_photo_that_is_too_large_or_no_file_is_refused_by_name(tmp_path):
         viz.load_image(tmp_path / "grey.png")
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(ValueError, match="not a picture"):
+        with pytest.raises(ValueError, match="is a folder, a pipe or a device"):
             viz.load_image(path)
