@@ -26,7 +26,7 @@ class Sampler:
         if batch % shards:
             raise ValueError(f"A batch of {batch} cannot take equally many views of {shards} shards.")
         self.views = [[i for i, s in enumerate(scene_of) if s % shards == shard] for shard in range(shards)]
-        self.share, self.seed, self.first = batch // shards, seed, first_shard
+        self.share, self.seed, self.first = batch // shards, int(seed), first_shard
         self.steps = min(len(v) for v in self.views) // self.share  # of an epoch
         if not self.steps:
             counts = ", ".join(str(len(v)) for v in self.views)
