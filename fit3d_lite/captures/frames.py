@@ -23,7 +23,7 @@ from ..scenes.lens import Lens, undistort
 from ..scenes.points import Report, ScenePoints
 from ..scenes.poses import agreement, explain_rigid
 from ..scenes.scene import Scene, resize_maps, resize_photos
-from .reading import choose, read_depth, read_pixels, size_of
+from .reading import check_on_missing, choose, read_depth, read_pixels, size_of
 
 QUARTERS = {3: 2, 6: 1, 8: 3}  # EXIF orientation: quarter turns clockwise that bring a stored photo upright
 
@@ -64,8 +64,7 @@ def assemble(
     Raises FileNotFoundError for an absent file with ``on_missing="raise"``, ValueError for nothing left or a photo of
     another shape than its camera.
     """
-    if on_missing not in ("skip", "raise"):
-        raise ValueError(f'on_missing is "skip" or "raise", not {on_missing!r}.')
+    check_on_missing(on_missing)
     present, skipped = [], dict(skipped or {})
     for position, frame in enumerate(listed):
         absent = next((p for p in (frame.photo, frame.depth, frame.mask) if p and not p.is_file()), None)

@@ -18,7 +18,7 @@ from ..scenes.points import ScenePoints
 from ..scenes.scene import Scene
 from .colmap import check_text
 from .frames import Frame, assemble, inverse_pose
-from .reading import PHOTOS, size_of
+from .reading import PHOTOS, upright_size
 
 OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 SCANNETPP = np.array([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0], [0, 0, 0, 1.0]])  # undoes how its poses were turned
@@ -170,8 +170,7 @@ def _lens(known: dict, photo: Path) -> Lens:
     model = known.get("camera_model", "OPENCV")
     if model not in MODELS:
         raise ValueError(f"camera_model {model!r} is none of {', '.join(MODELS)}.")
-    width, height, exif = size_of(photo)
-    width, height = (height, width) if exif > 4 else (width, height)
+    width, height = upright_size(photo)
     width, height = int(known.get("w", width)), int(known.get("h", height))
     if known.get("fl_x"):
         fx = float(known["fl_x"])

@@ -26,12 +26,13 @@ from ..scenes.lens import need_cv2
 from ..scenes.points import Report
 from ..scenes.scene import Scene
 from .colmap import need_pycolmap, read_model, scene_of
-from .reading import PHOTOS, choose, counting_order, read_pixels, size_of
+from .reading import PHOTOS, check_on_missing, choose, counting_order, read_pixels, upright_size
 
 FILMS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm")
 FROM_FILM = 40  # photos taken from a film
 EXHAUSTIVE = 60  # up to here every photo is compared with every other, beyond it with its neighbours in order
 FEWEST = 3
+ORIENTATION = 0x0112  # the tag of EXIF
 DA3 = "depth-anything/DA3-LARGE"
 ADVICE = "walk around the place rather than turning on the spot, and let neighbours share two thirds of what they show"
 
@@ -61,8 +62,7 @@ def photos(
         ValueError: fewer than three photos; photos of several shapes; nothing matches, or under half of them registers.
     """
     source = Path(folder).expanduser()
-    if on_missing not in ("skip", "raise"):
-        raise ValueError(f'on_missing is "skip" or "raise", not {on_missing!r}.')
+    check_on_missing(on_missing)
     if method not in ("colmap", "depth-anything-3"):
         raise ValueError(f'method is "colmap" or "depth-anything-3", not {method!r}.')
     if not source.exists():
@@ -108,10 +108,7 @@ def find_photos(folder: Path) -> list[Path]:
 
 def _one_shape(files: list[Path]) -> None:
     """Raise ValueError unless all photos have one shape: they are taken for one camera at one zoom."""
-    shapes = Counter()
-    for file in files:
-        width, height, exif = size_of(file)
-        shapes[(height, width) if exif > 4 else (width, height)] += 1
+    shapes = Counter(map(upright_size, files))
     if len({round(w / h, 2) for w, h in shapes}) > 1:
         said = ", ".join(f"{count} of {w}×{h}" for (w, h), count in shapes.most_common(4))
         raise ValueError(
@@ -131,18 +128,17 @@ def _work(files: list[Path], settings, cache) -> Path:
 
 def _copies(files: list[Path], folder: Path, images: Path, longest: int) -> None:
     """Upright copies, their longer side ``longest`` at most. The EXIF note stays: the focal length in it helps."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     for file in tqdm(files, desc="reading photos", unit="photo", delay=1.0, leave=False):
         target = images / f"{file.stem}.jpg"
         if target.is_file():
             continue
-        read_pixels(file, "a photo", "RGB")  # says what is wrong with a damaged one
-        with Image.open(file) as photo:
-            photo = ImageOps.exif_transpose(photo)
-            note = photo.info.get("exif", b"")
-            photo = photo.convert("RGB")
-            photo.thumbnail((longest, longest), Image.LANCZOS)
+        photo = Image.fromarray(read_pixels(file, "a photo", "RGB")[0])
+        photo.thumbnail((longest, longest), Image.LANCZOS)
+        with Image.open(file) as stored:
+            note = stored.getexif()
+            note.pop(ORIENTATION, None)  # the copy is upright
         with replace_when_whole(target) as partial:
             photo.save(partial, quality=95, exif=note)
 

@@ -35,6 +35,12 @@ def choose(frames, count: int) -> list[int]:
     return chosen
 
 
+def check_on_missing(on_missing: str) -> None:
+    """Raise ValueError unless it is one of the two words that every reader takes."""
+    if on_missing not in ("skip", "raise"):
+        raise ValueError(f'on_missing is "skip" or "raise", not {on_missing!r}.')
+
+
 def size_of(path: Path, what: str = "a photo") -> tuple[int, int, int]:
     """Width, height and EXIF orientation (1 = upright, 5 to 8 lie on their side) of a picture file as stored."""
     from PIL import Image  # late: those who read no file need not load it
@@ -46,6 +52,12 @@ def size_of(path: Path, what: str = "a photo") -> tuple[int, int, int]:
             return *image.size, exif if exif in range(1, 9) else 1
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read as {what}: {error}") from None
+
+
+def upright_size(path: Path, what: str = "a photo") -> tuple[int, int]:
+    """Width and height of a picture file when it is turned as its EXIF note says."""
+    width, height, exif = size_of(path, what)
+    return (height, width) if exif > 4 else (width, height)
 
 
 def read_pixels(path: Path, what: str, mode: str | None = None, upright: bool = True) -> tuple[np.ndarray, str]:
@@ -100,3 +112,15 @@ def number_lines(path: Path) -> list[tuple[int, list[str]]]:
     lines = read_text(path, "text file").replace(",", " ").splitlines()
     words = [(number, line.split()) for number, line in enumerate(lines, 1)]
     return [(number, row) for number, row in words if row and row[0][0] != "#"]
+
+
+def float_rows(path: Path, wanted: str = "") -> list[tuple[int, list[float]]]:
+    """Number and numbers of each line, as :func:`number_lines`. Raises ValueError that names the line, and says what is
+    ``wanted`` in it, where a word is no number."""
+    rows = []
+    for number, words in number_lines(path):
+        try:
+            rows.append((number, [float(word) for word in words]))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}{wanted}.") from None
+    return rows

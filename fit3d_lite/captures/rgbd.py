@@ -27,7 +27,16 @@ from ..scenes.lens import Lens
 from ..scenes.scene import Scene
 from .frames import Frame, assemble, inverse_pose
 from .judging import find_lost_frames, judge_geometry
-from .reading import PHOTOS, choose, counting_order, number_lines, read_K, size_of
+from .reading import (
+    PHOTOS,
+    check_on_missing,
+    choose,
+    counting_order,
+    float_rows,
+    number_lines,
+    read_K,
+    upright_size,
+)
 
 __all__ = ["rgbd"]
 
@@ -60,8 +69,7 @@ def rgbd(
     """
     if not (isinstance(depth_scale, Real) and 0 < depth_scale < inf):
         raise ValueError(f"depth_scale is the number of depth units in one metre and must be > 0, got {depth_scale!r}.")
-    if on_missing not in ("skip", "raise"):
-        raise ValueError(f'on_missing is "skip" or "raise", not {on_missing!r}.')
+    check_on_missing(on_missing)
     folder = existing_folder(folder)
     known = read_layout(folder)
     positions = choose(frames, len(known.files))
@@ -181,11 +189,7 @@ def _K_depth(folder: Path) -> np.ndarray | None:
 def read_poses(path: Path) -> np.ndarray:  # [V, 4, 4] float64
     """The matrices of a file with the 16 numbers of a 4×4 or the 12 of a 3×4 in a line."""
     rows = []
-    for number, words in number_lines(path):
-        try:
-            row = [float(word) for word in words]
-        except ValueError as error:
-            raise ValueError(f"{path}, line {number}: {error}; a line holds the 16 numbers of a 4×4 matrix.") from None
+    for number, row in float_rows(path, "; a line holds the 16 numbers of a 4×4 matrix"):
         if len(row) not in (12, 16):
             raise ValueError(f"{path}, line {number} has {len(row)} numbers; a line holds the 16 of a 4×4 matrix.")
         rows.append(row + [0.0, 0.0, 0.0, 1.0][: 16 - len(row)])
@@ -233,8 +237,7 @@ def frames_of(
 
 
 def _shape(path: Path, what: str = "a photo") -> tuple[int, int]:  # rows, columns, upright
-    width, height, exif = size_of(path, what)
-    return (width, height) if exif > 4 else (height, width)
+    return upright_size(path, what)[::-1]
 
 
 def _said(path: Path) -> str:

@@ -19,7 +19,7 @@ from ..base.unpack import unpack
 from ..scenes.lens import Lens
 from ..scenes.scene import Scene
 from .frames import Frame, assemble, inverse_pose
-from .reading import number_lines, read_K, size_of
+from .reading import float_rows, number_lines, read_K, size_of
 
 CAMERAS = {  # fx fy cx cy, then k1 k2 p1 p2 k3
     "freiburg1": (517.3, 516.5, 318.6, 255.3, 0.2624, -0.9531, -0.0054, 0.0026, 1.1633),
@@ -101,11 +101,7 @@ def read_list(path: Path) -> list[tuple[float, str, int]]:
 def read_poses(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Seconds [P] in order, and rows [P, 7] of tx ty tz qx qy qz qw."""
     rows = []
-    for number, words in number_lines(path):
-        try:
-            row = [float(word) for word in words]
-        except ValueError as error:
-            raise ValueError(f"{path}, line {number}: {error}.") from None
+    for number, row in float_rows(path):
         if len(row) != 8 or not np.isfinite(row).all() or not 0.9 < np.linalg.norm(row[4:]) < 1.1:
             raise ValueError(f"{path}, line {number} is not seconds, three metres and a quaternion of length 1: {row}.")
         rows.append(row)

@@ -23,7 +23,7 @@ from ..splatting.fitting import fit
 from ..splatting.gaussians import Gaussians
 from .state import content_of
 
-KINDS = tuple(k for k in ("colmap", "nerfstudio", "photos", "rgbd", "scannetpp", "tum") if hasattr(captures, k))
+KINDS = ("colmap", "nerfstudio", "photos", "rgbd", "scannetpp", "tum")
 FIT_STEPS = 400  # of a scene without depth: points alone are no picture
 
 

@@ -96,9 +96,8 @@ def fit(
     raw = _raw(cloud)
     rates = {name: rate * lr_scale * (_extent(scene) if name == "means" else 1) for name, rate in RATES.items()}
     groups = [{"name": name, "params": [parameter], "lr": rates[name]} for name, parameter in raw.items()]
-    exposures = torch.eye(3, 4).repeat(len(scene), 1, 1).to(cloud.means)
     if exposure is not None:
-        exposures = _first_exposures(cloud, scene, exposures, backend).requires_grad_()
+        exposures = _first_exposures(cloud, scene, backend).requires_grad_()
         groups.append({"name": "exposures", "params": [exposures], "lr": EXPOSURE_RATE})
     optimizer = torch.optim.Adam(groups, eps=1e-15, fused=True)  # one pass over each parameter, not ten
     (of_means,) = (group for group in optimizer.param_groups if group["name"] == "means")
@@ -126,8 +125,9 @@ def fit(
             (loss + (listens * error.detach().mean(0)).sum()).backward()
             densifier.watch(silent.grad[:, 0])
             optimizer.step()
-            with torch.no_grad():  # colors and exposures share a freedom: the mean exposure changes nothing
-                exposures -= exposures.mean(0) - torch.eye(3, 4).to(exposures)
+            if exposure is not None:
+                with torch.no_grad():  # colors and exposures share a freedom: the mean exposure changes nothing
+                    exposures -= exposures.mean(0) - torch.eye(3, 4).to(exposures)
             if history is not None:
                 quality = decibels(image.detach().clamp(0, 1), photo)
                 history.append({"step": step, "loss": loss.detach(), "psnr": quality, "count": len(raw["means"])})
@@ -163,7 +163,7 @@ def _activated(raw: dict[str, Tensor], brightest: float | None = None) -> Gaussi
 
 
 @torch.no_grad()
-def _first_exposures(cloud: Gaussians, scene: Scene, exposures: Tensor, backend: str) -> Tensor:  # [V, 3, 4] -> same
+def _first_exposures(cloud: Gaussians, scene: Scene, backend: str) -> Tensor:  # [V, 3, 4]
     """The gain of each photo's channels against the start, whose colors are means over photos: a photo comes up too rarely
     in hundreds of steps to find out by itself."""
     gains = []
@@ -172,8 +172,7 @@ def _first_exposures(cloud: Gaussians, scene: Scene, exposures: Tensor, backend:
         covered = alpha if view.mask is None else alpha * view.mask
         gains.append((view.image * covered).sum((1, 2)) / (image * (covered > 0)[..., None]).sum((0, 1)).clamp_min(1e-6))
     gains = torch.stack(gains).clamp(0.2, 5.0)
-    exposures[:, :, :3] = torch.diag_embed(gains / gains.log().mean(0).exp())
-    return exposures
+    return F.pad(torch.diag_embed(gains / gains.log().mean(0).exp()), (0, 1)).to(cloud.means)
 
 
 def where_it_counts(picture: Tensor, view: View) -> Tensor:  # [3, H, W]

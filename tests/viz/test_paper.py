@@ -9,6 +9,7 @@ from blobs import blobs
 from PIL import Image
 
 from fit3d_lite import viz
+from fit3d_lite.__main__ import main
 from fit3d_lite.viz import paper
 
 
@@ -93,6 +94,5 @@ def test_the_command_makes_a_figure_of_photos_of_several_sizes_offline(tmp_path,
 )  # fmt: skip
 def test_the_command_says_in_one_line_what_is_wrong(words, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as stopped:
-        paper.main(words.format(tmp_path).split())
-    assert stopped.value.code == 2 and said in (line := capsys.readouterr().err) and line.count("\n") == 1
+    code = main(["figure", *words.format(tmp_path).split()])
+    assert code == 2 and said in (line := capsys.readouterr().err) and line.count("\n") == 1
