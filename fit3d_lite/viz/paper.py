@@ -85,6 +85,7 @@ def feature_grid(
         ValueError: no photo, a photo without its features, ``across`` below 1, or as :func:`pca_colors`.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import PlaceHolderLayoutEngine
 
     photos = [photo[0] if photo.ndim == 4 else photo for photo in photos]
     if not photos or across < 1 or any(len(some) != len(photos) for some in feats.values()):
@@ -98,7 +99,8 @@ def feature_grid(
     room = [(inches - LABEL - GAP * (len(block) - 1)) / sum(aspect[i] for i in block) for block in blocks]
     tall = [min(height, TALLEST, *room[:1]) for height in room]  # the last, shorter block is no larger than the first
     total = sum(len(panels) * (height + GAP) for height in tall) + GAP * (len(blocks) - 1)
-    figure, top = Figure(figsize=(inches, total), layout="none"), total
+    # Panels are placed by hand. Without any engine a notebook that shows the figure would leave it with the one of rcParams.
+    figure, top = Figure(figsize=(inches, total), layout=PlaceHolderLayoutEngine(True, True)), total
     for block, height in zip(blocks, tall, strict=True):
         for name, shown in panels.items():
             left, top = LABEL, top - height

@@ -6,6 +6,7 @@ import zlib
 import pytest
 import torch
 from blobs import blobs
+from matplotlib import rc_context
 from PIL import Image
 
 from fit3d_lite import viz
@@ -49,6 +50,17 @@ def test_a_pdf_is_as_wide_as_asked_and_its_fonts_are_truetype(figure, tmp_path, 
 
 def test_pixels_are_300_to_the_inch(figure, tmp_path):
     assert Image.open(viz.save(figure, tmp_path / "a.png")).width == int(3.25 * 300)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_grid_that_a_notebook_has_shown_keeps_its_panels_where_they_are(tmp_path):
+    grid = viz.feature_grid([torch.rand(3, 28, 42)] * 2, {"features": [torch.rand(1, 8, 2, 3)] * 2})
+    places = [ax.get_position().bounds for ax in grid.axes]
+    with rc_context({"figure.constrained_layout.use": True}):  # as setup() leaves it
+        grid.savefig(tmp_path / "shown.png", bbox_inches="tight")  # as a notebook shows it
+        viz.save(grid, tmp_path / "grid.pdf", width="page")
+        grid.savefig(tmp_path / "again.png", bbox_inches="tight")
+    assert [ax.get_position().bounds for ax in grid.axes] == places
 
 
 @pytest.mark.parametrize(
