@@ -4,20 +4,24 @@
     make bench-gpu BUILD=1              # builds gsplat first, if it is installed (a quarter of an hour on Colab)
     python -m bench.gpu --try           # the same code on tiny sizes and any device, to see that it runs; writes nothing
 
-Writes bench/results/gpu.md with the GPU's name.
+Writes bench/results/gpu.md with the GPU's name, anew after each part; parts measured earlier on the same GPU stay in it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 
 import torch
 
 from fit3d_lite import backend, set_backend
+from fit3d_lite.base.whole import replace_when_whole
 
 from . import gpu_draw, gpu_learn, gpu_lift
-from .report import write
+from .report import ROOT, write
+
+KEPT = ROOT / "cache" / "gpu.json"
 
 
 def usable(device: torch.device) -> list[str]:
@@ -62,12 +66,19 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown := [name for name in asked if name not in parts]:
         print(f"bench-gpu: no part {', '.join(unknown)}; there are {', '.join(parts)}")
         return 2
-    text = "# On a GPU, measured\n\n" + "\n\n".join(parts[name]() for name in asked)
-    set_backend("auto")
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
+    known = json.loads(KEPT.read_text()) if KEPT.is_file() and not given.tiny else {}
+    known = known.get(name, {})
+    for part in asked:
+        known[part] = parts[part]()
+        set_backend("auto")
+        text = "# On a GPU, measured\n\n" + "\n\n".join(known[part] for part in parts if part in known)
+        if not given.tiny:  # at once, so that a session that ends early leaves what it measured
+            with replace_when_whole(KEPT) as partial:
+                partial.write_text(json.dumps({name: known}))
+            write("gpu", text, "make bench-gpu")
     if given.tiny:
         print(text)
-    else:
-        write("gpu", text, "make bench-gpu")
     return 0
 
 

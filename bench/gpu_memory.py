@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 from contextlib import contextmanager
 
 import torch
 
-from fit3d_lite import Gaussians, finetune, lift, load_vit, room
+from fit3d_lite import Gaussians, Scene, finetune, lift, load_vit, room
 
 from .report import table
 from .vit_memory import LIMIT, MODELS, NAMES, SIZE, extract_bytes, gigabytes, step_bytes
@@ -42,10 +43,15 @@ def peak_of(work) -> tuple[int, int] | None:
     return torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
 
 
+@functools.cache  # tracing takes seconds
+def photos(views: int, size: int) -> Scene:
+    return room(0, views, size)
+
+
 def finetuning_peak(name: str, recipe: str, batch: int, dtype, checkpointing: bool, size: int = SIZE):
     """:func:`peak_of` three steps of finetune on one room, images at once = batch."""
     vit = load_vit(name, "random", device="cuda")
-    scene = room(0, max(4, batch), size).to("cuda")
+    scene = photos(max(4, batch), size).to("cuda")
     cloud = Gaussians.from_depth(scene, count=4000).to("cuda")
     lifted = lift(cloud, scene.cameras, vit.extract(scene.images))
     options = dict(batch=batch, at_once=batch, dtype=dtype, grad_checkpointing=checkpointing, epochs=6, stop=3)

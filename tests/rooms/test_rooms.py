@@ -150,6 +150,13 @@ def test_a_room_is_the_same_bits_with_one_thread_and_with_two():
 PINNED = "be4b5cbccd18c39d"
 
 
+@pytest.mark.gpu
+def test_a_room_traced_on_a_gpu_is_the_one_traced_on_a_cpu():
+    there, here = room(3, 4, 96, device="cuda").to("cpu"), room(3, 4, 96)
+    for name in ("images", "depths", "labels"):
+        assert torch.equal(getattr(there, name), getattr(here, name)), name
+
+
 def test_the_first_views_do_not_depend_on_how_many_are_asked():
     few, many = room(2, views=2, size=32), room(2, views=5, size=32)
     assert torch.equal(few.images, many.images[:2])
