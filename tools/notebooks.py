@@ -19,7 +19,7 @@ MAX_LINES = 25  # a longer cell hides its idea
 # A line that runs a shell or pip: a failing one passes in silence, and pip belongs to the bootstrap alone.
 SHELL_LINE = re.compile(r"^\s*(!|%%?(pip|conda|bash|sh|system|sx)\b)|\bpip3?\s+install\b", re.MULTILINE)
 # Where a lesson shows assets/hero_NN.jpg: the file as a link, or the picture that dress put in its place.
-HERO = re.compile(r"(!\[[^\]]*\]\()(?:[^)\s]*assets/hero_\d\d\.jpg|data:image/jpeg;base64,[\w+/=]*)\)")
+HERO = re.compile(r"(!\[[^\]]*\]\()(?:[^)\s]*assets/hero_\w\w\.jpg|data:image/jpeg;base64,[\w+/=]*)\)")
 KEEP_METADATA = {"kernelspec", "language_info", "accelerator", "colab"}
 
 

@@ -28,7 +28,7 @@ def rename(text: str, old: str, new: str) -> str:
 
 def links(text: str) -> set[str]:
     """Every owner/name that a Colab badge of our notebooks, or a raw link to our assets, in ``text`` points to."""
-    found = re.findall(r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/blob/main/notebooks/\d\d_", text)
+    found = re.findall(r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/blob/main/notebooks/\w\d_", text)
     return set(found) | set(re.findall(r"raw\.githubusercontent\.com/([\w.-]+/[\w.-]+)/main/assets", text))
 
 

@@ -15,11 +15,11 @@ from .lessons.records import Exercise
 
 
 def lesson(name: str):
-    """The exercises and the quiz of lesson ``name``, "00" and so on. ValueError where there is none."""
+    """The exercises and the quiz of lesson ``name``, "00" and so on, "A1" of an appendix. ValueError where there is none."""
     try:
         return importlib.import_module(f"{__package__}.lessons.lesson_{name}")
     except ModuleNotFoundError:
-        raise ValueError(f"there is no lesson {name!r}; lessons are named by two digits, as in their file's name") from None
+        raise ValueError(f"there is no lesson {name!r}; lessons are named as their files begin, 01 or A1") from None
 
 
 def exercise(name: str, answer) -> None:

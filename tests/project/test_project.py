@@ -16,6 +16,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from fit3d_lite.base.machine import asset
 from tools.bootstrap import ROOT, badge_source, bootstrap_source
 from tools.notebooks import all_notebooks, dress, lint
+from tools.owner import links
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -86,16 +87,30 @@ def test_notebook_in_git_keeps_the_house_rules(path):
     assert not lint(path)
 
 
-@pytest.fixture
-def notebook(tmp_path):
+def as_left(path):
     """A notebook as an author leaves it after running it, without the shared cells."""
-    (tmp_path / "notebooks").mkdir()
-    path = tmp_path / "notebooks" / "01_views.ipynb"
+    path.parent.mkdir()
     nb = new_notebook(cells=[new_markdown_cell("# Title"), new_code_cell("import fit3d_lite as f3d\nf3d.setup()")])
     nb.cells[1].outputs, nb.cells[1].execution_count = [nbformat.v4.new_output("stream", text="x")], 3
     nb.metadata.widgets = {"state": {}}
     nbformat.write(nb, path)
     return path
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    return as_left(tmp_path / "notebooks" / "01_views.ipynb")
+
+
+def test_an_appendix_is_named_by_a_letter_and_a_digit_and_dressed_alike(tmp_path, monkeypatch):
+    monkeypatch.setattr("tools.notebooks.ROOT", tmp_path)
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "hero_A1.jpg").write_bytes(b"a picture")
+    path = as_left(tmp_path / "notebooks" / "A1_light.ipynb")
+    path.write_text(path.read_text().replace("# Title", "![a room](../assets/hero_A1.jpg)"))
+    assert dress(path) and not lint(path) and "data:image/jpeg;base64," in path.read_text()
+    badge = nbformat.read(path, as_version=4).cells[0].source
+    assert links(badge.replace("A1_light", "01_views")) == links(badge) != set()
 
 
 def test_dress_puts_in_the_shared_cells_and_strips_and_then_rests(notebook):
