@@ -53,7 +53,7 @@ def room(
         views: number of photos.
         size: pixels, one number for squares or (height, width).
         split: "train", or "holdout" for other cameras in the same room.
-        device: where to trace the rays; the result stays there. The bits do not depend on it.
+        device: where to shade what the rays meet; the result stays there. The rays themselves are cast on the CPU.
         shadows: False skips shadow rays and takes about two thirds of the time.
 
     Returns a Scene: images [V, 3, H, W] in multiples of 1/255, depths [V, H, W] in metres (z-depth, multiples of

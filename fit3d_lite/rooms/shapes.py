@@ -1,7 +1,6 @@
-"""Boxes, ellipsoids and cones: where a ray enters and leaves one, and which way its surface faces.
+"""Boxes, ellipsoids and cones: where they stand, what they look like, and which way their surface faces.
 
-Every primitive is a unit shape moved by an anisotropic scale, a yaw about the vertical and a shift. A ray taken into
-the unit frame keeps its parameter t, so three short formulas serve every size and pose.
+Every primitive is a unit shape moved by an anisotropic scale, a yaw about the vertical and a shift.
 
 Only +, -, *, /, sqrt, floor and comparisons touch a ray, each in its own kernel: IEEE 754 fixes their results, so a
 picture is the same to the last bit on every processor and with any number of threads.
@@ -12,12 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
 BOX, BALL, CONE = 0, 1, 2  # CONE: a cylinder whose top radius is `taper` times its bottom radius
 FAR = 1e6
-TINY = 1e-12  # added to a divisor that may be zero; below the last digit of every other value it takes
 
 
 @dataclass
@@ -50,6 +49,21 @@ class Primitives:
         (cos, sin), (x, y, z) = self.yaw.abs().unbind(-1), self.half.unbind(-1)
         return torch.stack([cos * x + sin * y, sin * x + cos * y, z], -1)
 
+    @cached_property
+    def tables(self) -> tuple[np.ndarray, ...]:
+        """What numba_rays.py reads, boxes before balls before cones: number and kind [N, 2], the upright box around each
+        [N, 6] (center, half extents), and [N, 9] center, world-to-unit, taper."""
+        order = torch.sort(self.kind, stable=True).indices
+        boxes = torch.cat([self.center, self.reach], 1)
+        frames = torch.stack([*self.center.unbind(-1), *self.inverse, self.taper], -1)
+        parts = torch.stack([order, self.kind[order]], -1), boxes[order], frames[order]
+        return tuple(part.cpu().numpy() for part in parts)
+
+    @cached_property
+    def casters(self) -> Primitives:
+        """Those that throw a shadow; their numbers are new."""
+        return Primitives(*(getattr(self, f.name)[self.casts] for f in fields(self)))
+
     def to(self, device) -> Primitives:
         return Primitives(*(getattr(self, f.name).to(device) for f in fields(self)))
 
@@ -62,62 +76,6 @@ def to_unit(point, prims: Primitives, index: Tensor, shift: bool):
         x, y, z = x - cx, y - cy, z - cz
     xx, xy, yx, yy, zz = (c[index] for c in prims.inverse)
     return x * xx + y * xy, x * yx + y * yy, z * zz
-
-
-def hit_box(o, d) -> tuple[Tensor, Tensor]:
-    """Entry and exit parameter of the cube [-1, 1]^3 by the slab method; entry > exit means a miss."""
-    near, far = None, None
-    for axis in range(3):
-        inverse = (d[axis] + TINY).reciprocal()
-        middle, width = o[axis] * inverse, inverse.abs()  # minus the middle of the slab
-        enter, leave = middle + width, width - middle
-        near = enter if near is None else torch.minimum(near, enter)  # minus the latest entry
-        far = leave if far is None else torch.minimum(far, leave)
-    return -near, far
-
-
-def hit_ball(o, d) -> tuple[Tensor, Tensor]:
-    """Entry and exit parameter of the unit sphere."""
-    a = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
-    b = o[0] * d[0] + o[1] * d[1] + o[2] * d[2]
-    # The distance of the line from the center, taken at its nearest point, loses no digits when the eye is far away.
-    t = -b / a
-    x, y, z = o[0] + t * d[0], o[1] + t * d[1], o[2] + t * d[2]
-    room = 1.0 - (x * x + y * y + z * z)
-    width = (room.clamp(min=0.0) / a).sqrt()
-    miss = room < 0
-    return torch.where(miss, FAR, t - width), torch.where(miss, -FAR, t + width)
-
-
-def hit_cone(o, d, taper: Tensor) -> tuple[Tensor, Tensor]:
-    """Entry and exit parameter of |z| <= 1, x^2 + y^2 <= r(z)^2, with r(-1) = 1 and r(1) = taper in [0, 1]."""
-    mid, slope = 0.5 * (taper + 1.0), 0.5 * (taper - 1.0)
-    r, dr = mid + slope * o[2], slope * d[2]
-    a = d[0] * d[0] + d[1] * d[1] - dr * dr + TINY
-    b = o[0] * d[0] + o[1] * d[1] - r * dr
-    c = o[0] * o[0] + o[1] * o[1] - r * r
-    disc = b * b - a * c
-    root = disc.clamp(min=0.0).sqrt()
-    first, second = (-b - root) / a, (-b + root) / a
-    low, high = torch.minimum(first, second), torch.maximum(first, second)
-    inverse = (d[2] + TINY).reciprocal()
-    middle, width = -o[2] * inverse, inverse.abs()
-    slab_in, slab_out = middle - width, middle + width
-    # a < 0: the ray is steeper than the side, so inside is before the first root or after the second. Between the
-    # end planes the mirrored half of the double cone is out of reach, so one of the two intervals is the right one.
-    steep = a < 0
-    start = torch.where(steep & (d[2] * slope > 0), high, torch.where(steep, -FAR, low))
-    stop = torch.where(steep & (d[2] * slope > 0), FAR, torch.where(steep, low, high))
-    # slope * dz > 0 means the radius grows along the ray: it enters late; otherwise it leaves early.
-    near, far = torch.maximum(start, slab_in), torch.minimum(stop, slab_out)
-    miss = (disc < 0) & ~steep
-    return torch.where(miss, FAR, near), torch.where(miss, -FAR, far)
-
-
-def interval(kind: int, o, d, taper: Tensor) -> tuple[Tensor, Tensor]:
-    if kind == BOX:
-        return hit_box(o, d)
-    return hit_ball(o, d) if kind == BALL else hit_cone(o, d, taper)
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:

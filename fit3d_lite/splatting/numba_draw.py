@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import sys
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
@@ -167,12 +165,6 @@ def _array(tensor: Tensor) -> np.ndarray:
 def kernels() -> tuple[ModuleType, ModuleType]:
     """numba_project and numba_paint. Importing them compiles the loops, which takes seconds, or finds what an earlier
     start has compiled."""
-    begin = time.perf_counter()
-    from . import numba_paint, numba_project
+    from ..base.loops import load
 
-    stats = numba_paint.paint.stats
-    if sum(stats.cache_misses.values()) or not stats.cache_path:
-        kept = f"kept in {stats.cache_path}" if stats.cache_path else "no folder to keep them in can be written"
-        took = time.perf_counter() - begin
-        print(f"fit3d_lite: numba compiled the drawing loops in {took:.1f} s ({kept})", file=sys.stderr)
-    return numba_project, numba_paint
+    return load("drawing", __package__, "numba_project", "numba_paint")

@@ -14,19 +14,7 @@ import math
 
 import numpy as np
 
-from .numba_project import (
-    COUNT,
-    DOUBLE2,
-    DOUBLE3,
-    LIMITS,
-    PLACES,
-    PLACES2,
-    SINGLE1,
-    SINGLE2,
-    SINGLE3,
-    compiled,
-    inner,
-)
+from ..base.loops import COUNT, DOUBLE2, DOUBLE3, LIMITS, PLACES, PLACES2, SINGLE1, SINGLE2, SINGLE3, compiled, inner
 
 BAND = 16  # rows of pixels that one thread does at a time
 

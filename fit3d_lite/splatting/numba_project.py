@@ -1,43 +1,16 @@
-"""Gaussians to the image plane and the gradient of that, one Gaussian at a time; and how numba is asked to compile.
+"""Gaussians to the image plane and the gradient of that, one Gaussian at a time.
 
 projection.py says what is computed and why. Here the same equations stand once more, with their derivatives, in float64.
-Constants come as arguments, and a compiled function calls only functions of its own file: machine code that is kept
-would not notice that another file has changed.
+base/loops.py says how numba is asked to compile.
 """
 
 from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
-from numba import boolean, float32, float64, int64, void
-from numba.types import UniTuple
 
-
-def compiled(*signature):
-    """Machine code that lets other threads run: made when this file is imported, and kept for the next start, unless
-    there is no folder to keep it in."""
-
-    def compile(function):
-        options = {"nogil": True, "error_model": "numpy"}
-        try:
-            return numba.njit(void(*signature), cache=True, **options)(function)
-        except (RuntimeError, OSError):  # numba finds no folder that it may write, or a full disk
-            return numba.njit(void(*signature), **options)(function)
-
-    return compile
-
-
-# A function that only compiled ones call: Python needs no way in, which halves what compiling it takes.
-inner = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-
-# The types of the arguments: single numbers, arrays by their dimensions, and tuples of constants.
-NUMBER, COUNT, YES = float64, int64, boolean
-PLACES, PLACES2 = int64[::1], int64[:, ::1]
-SINGLE1, SINGLE2, SINGLE3 = float32[::1], float32[:, ::1], float32[:, :, ::1]
-DOUBLE2, DOUBLE3 = float64[:, ::1], float64[:, :, ::1]
-VIEW, LENS, LIMITS = UniTuple(UniTuple(float64, 3), 5), UniTuple(float64, 9), UniTuple(float64, 3)
+from ..base.loops import COUNT, DOUBLE2, LENS, NUMBER, PLACES, PLACES2, SINGLE1, SINGLE2, VIEW, YES, compiled, inner
 
 
 @inner

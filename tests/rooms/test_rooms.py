@@ -4,10 +4,12 @@ import hashlib
 
 import pytest
 import torch
+from rays import crossings
 
-from fit3d_lite.rooms import CLASSES, raycast, room
+from fit3d_lite.rooms import CLASSES, room
 from fit3d_lite.rooms.build import build
 from fit3d_lite.rooms.make import place_cameras
+from fit3d_lite.rooms.photo import to_tiles
 from fit3d_lite.rooms.raycast import blocked, nearest
 from fit3d_lite.rooms.shapes import BALL, BOX, CONE, FAR, Primitives, surface
 
@@ -85,18 +87,49 @@ def scene():
     return room(3, views=8, size=96)
 
 
-def test_culling_changes_no_bit(monkeypatch):
-    fast = room(5, views=2, size=40)
-    # Every primitive is offered to every ray.
-    monkeypatch.setattr(
-        raycast,
-        "_meets",
-        lambda c, h, s, e: torch.ones(torch.broadcast_shapes(c.shape, s[0].shape)[:-1], dtype=torch.bool),
-    )
-    slow = room(5, views=2, size=40)
-    assert torch.equal(fast.images, slow.images)
-    assert torch.equal(fast.depths, slow.depths)
-    assert torch.equal(fast.labels, slow.labels)
+@pytest.fixture(scope="module")
+def rays():
+    """A room's primitives, and 16 tiles of 8 x 8 rays from two eyes in it, with where they end."""
+    plan = build(5)
+    cameras, eyes = place_cameras(plan, "train", 2, 16, 32)
+    direction = torch.cat([to_tiles(camera.rays()[1][None]) for camera in cameras])
+    eye = eyes.repeat_interleave(8, 0)
+    return plan.prims, eye, direction, nearest(plan.prims, eye, direction)
+
+
+def test_rays_end_where_every_primitive_tried_in_float64_says(rays):
+    prims, eye, direction, (t, index) = rays
+    origin = eye[:, None].expand_as(direction).reshape(-1, 3).double()
+    near, far = crossings(prims, origin, direction.reshape(-1, 3).double())
+    first = torch.where((near <= far) & (near > 1e-4), near, torch.inf).min(1)
+    close = (t.flatten() - first.values).abs() < 1e-5 * first.values
+    same = index.flatten() == first.indices
+    assert close.float().mean() > 0.998 and same.float().mean() > 0.995  # a ray along an edge may go either way
+    assert len(index.unique()) > 30 and {BOX, BALL, CONE} == set(prims.kind[index.unique()].tolist())
+
+
+def test_shadows_fall_where_every_primitive_tried_in_float64_says(rays):
+    prims, eye, direction, (t, _) = rays
+    point = eye[:, None] + direction * t[..., None] * 0.999
+    target = torch.tensor([2.0, 2.0, 0.3]).expand_as(point)
+    needed = torch.rand(t.shape, generator=torch.Generator().manual_seed(0)) < 0.7
+    needed[3] = False
+    got = blocked(prims, point, target, needed)
+    near, far = crossings(prims, point.reshape(-1, 3).double(), (target - point).reshape(-1, 3).double())
+    truth = ((near <= far) & (far > 1e-4) & (near < 0.999) & prims.casts).any(1).reshape(t.shape) & needed
+    assert (got == truth).float().mean() > 0.995 and 0.1 < got.float().mean() < 0.6 and not got[3].any()
+
+
+def test_culling_changes_no_bit(rays):
+    prims, eye, direction, found = rays
+    everywhere = build(5).prims
+    for table in (everywhere.tables, everywhere.casters.tables):
+        table[1][:, 3:] = 1e3  # boxes so large that every primitive is tried with every ray
+    assert all(torch.equal(a, b) for a, b in zip(found, nearest(everywhere, eye, direction)))
+    point, target = eye[:, None] + direction * 0.1, eye[:, None] + direction * found[0][..., None] * 1.2
+    needed = torch.ones_like(found[0], dtype=torch.bool)
+    shade = blocked(prims, point, target, needed)
+    assert torch.equal(shade, blocked(everywhere, point, target, needed)) and 0 < shade.float().mean() < 1
 
 
 def test_photos_depths_and_labels_are_in_range(scene):
