@@ -9,7 +9,7 @@ Letters: V photos, H W pixels, p the side of a patch, h w patches, C channels.
 
 from .assembly import Assembly, RawPixels
 
-__all__ = ["Assembly", "RawPixels", "ViT", "load_vit", "save_checkpoint", "save_vit"]
+__all__ = ["NAMES", "Assembly", "RawPixels", "ViT", "load_vit", "save_checkpoint", "save_vit"]
 
 
 def __getattr__(name: str):
