@@ -15,11 +15,10 @@ from fit3d_lite import viz
 
 ROOT = Path(__file__).parents[1]
 HOUSE = ROOT / "fit3d_lite"
-ORDER = (  # from the ground up: a room imports only from rooms that stand before it
+ROOMS = (  # from the ground up: a room imports only from rooms that stand before it
     "base", "scenes", "captures", "rooms", "splatting", "splatting/gpu", "backbones", "widgets", "lifting", "viz",
     "finetuning", "probing", "correspondence", "light3d", "retrieval", "course/lessons", "course",
 )  # fmt: skip
-ROOMS = [room for room in ORDER if room != "retrieval" or (HOUSE / room).is_dir()]  # the room of appendix A2 is being built
 FILES = {room: sorted((HOUSE / room).glob("*.py")) for room in ROOMS}
 CELLS = [
     "".join(cell["source"])
