@@ -55,6 +55,7 @@ def finetune(
     shards: int = 1,
     at_once: int | None = None,
     grad_checkpointing: bool | str = "auto",
+    cache: str | Path | None = None,
     checkpoint: str | Path | None = None,
     every: int = 50,
     resume: bool = False,
@@ -76,6 +77,8 @@ def finetune(
         at_once: images on the device at once; fewer than the batch add up to it. Halved when memory runs out.
         grad_checkpointing: keep less for the backward pass and compute it again (:meth:`ViT.set_grad_checkpointing`):
             True, False, or "auto": as the ViT has it, and switched on where one image does not fit without.
+        cache: folder to keep the original's features of up to 32 photos in, on which scales are measured: a second run on
+            the same photos, such as a control, need not make them again.
         checkpoint: file for the state of the run, written every ``every`` steps, at the end, and on Ctrl-C.
         resume: go on from ``checkpoint`` if it is there; on a CPU the result is the same to the last bit.
         stop: stop after this many steps, with a checkpoint, as an interruption would.
@@ -122,7 +125,7 @@ def finetune(
     # What a run draws (LoRA's start, dropout if a ViT has any) depends on its seed and on nothing before it.
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        trainer = Trainer(vit, scenes, rendered, recipe, dtype, at_once, grad_checkpointing)
+        trainer = Trainer(vit, scenes, rendered, recipe, dtype, at_once, grad_checkpointing, cache)
         torch.manual_seed(seed + processes.rank())
         run = Checkpoint(checkpoint, every, settings, trainer.parts(), device)
         history = History(accept=trainer.accept_or_raise)

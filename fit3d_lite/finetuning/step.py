@@ -72,8 +72,9 @@ class Trainer:
 
     def __init__(
         self, vit, scenes, targets: Targets, recipe: Recipe, dtype: torch.dtype,
-        at_once: int | None = None, grad_checkpointing: bool | str = "auto",
+        at_once: int | None = None, grad_checkpointing: bool | str = "auto", cache=None,
     ):  # fmt: skip
+        self.cache = cache
         self.original, self.scenes, self.targets, self.recipe, self.dtype = vit, scenes, targets, recipe, dtype
         self.device = vit.mean.device
         self.at_once = min(at_once or recipe.batch, recipe.batch)
@@ -110,7 +111,8 @@ class Trainer:
             raise ValueError(f"The Gaussians cover no patch of {len(views)} views: there is nothing to learn from.")
         if not self.recipe.restore_spread and not self.recipe.geometry:
             return
-        feats = self.original.extract(torch.stack([self._image(v) for v in views])).movedim(1, -1).cpu()
+        images = torch.stack([self._image(v) for v in views])
+        feats = self.original.extract(images, cache=self.cache).movedim(1, -1).cpu()
         wanted, depths, masks = map(torch.stack, zip(*(self.targets[v] for v in views), strict=True))
         mine, wanted, depths = (x[masks].double() for x in (feats, wanted.movedim(1, -1), depths))
         if len(mine) < 2:

@@ -154,11 +154,14 @@ class ShuffledPoses(Targets):
 
 
 class OwnFeatures(Targets):
-    """Each photo gets the ViT's own features of it: what training on as such does, with nothing to learn."""
+    """Each photo gets the ViT's own features of it: what training on as such does, with nothing to learn.
 
-    def __init__(self, *args, vit, **options):
+    ``cache`` is a folder of features, as :meth:`ViT.extract` takes it.
+    """
+
+    def __init__(self, *args, vit, cache=None, **options):
         super().__init__(*args, **options)
-        self.vit = vit
+        self.vit, self.cache, self.own = vit, cache, {}
 
     def feature(self, own: Tensor) -> Tensor:  # [C, h, w] -> [C, h, w]
         return own
@@ -167,8 +170,10 @@ class OwnFeatures(Targets):
     def render(self, index: int) -> Tensor:
         whole = super().render(index).clone()  # its depth and mask are kept, so that only the feature differs
         scene, view = self.where[index]
-        own = self.vit.extract(self.scenes[scene].images[view : view + 1])[0].float().cpu()
-        whole[:-2] = self.feature(own) * whole[-1]
+        if scene not in self.own:  # all photos of a scene at once, as who lifted them has asked for them
+            found = self.vit.extract(self.scenes[scene].images, cache=self.cache, quiet=True).cpu()
+            self.own = {**(self.own if self.keep == "memory" else {}), scene: found}
+        whole[:-2] = self.feature(self.own[scene][view]) * whole[-1]
         return whole
 
 

@@ -18,7 +18,7 @@ from tiny import tiny_vit
 
 import fit3d_lite as f3d
 from fit3d_lite.__main__ import main
-from fit3d_lite.backbones import save_checkpoint
+from fit3d_lite.backbones import features, save_checkpoint
 from fit3d_lite.backbones.adapters import add_lora, merge_lora
 from fit3d_lite.backbones.vit import ViT
 from fit3d_lite.base import ArtifactMismatch
@@ -511,6 +511,16 @@ def test_controls_differ_from_the_targets_in_the_feature_alone(vit, scenes, lift
     one = scenes[0][:1]
     with pytest.raises(ValueError, match="room 1000 .* has one view: there is no other pose"):
         ShuffledPoses([one], lifted[:1], 192, (6, 6))[0]
+
+
+def test_with_a_cache_the_originals_features_are_made_once(vit, scenes, lifted, tune, tmp_path, monkeypatch):
+    for scene in scenes:
+        vit.extract(scene.images, cache=tmp_path)
+    first = tune(stop=1, cache=tmp_path)
+    monkeypatch.setattr(features, "_run", lambda *args: pytest.fail("features of the same photos are made again"))
+    own = OwnFeatures(scenes, lifted, 192, (6, 6), vit=vit, cache=tmp_path)
+    assert torch.equal(weights(tune(stop=1, cache=tmp_path)), weights(first))
+    assert not torch.equal(weights(f3d.finetune(vit, scenes, own, stop=1, cache=tmp_path, progress=False)), weights(first))
 
 
 def test_ready_targets_are_taken_and_strange_ones_refused(vit, scenes, lifted, tune):
