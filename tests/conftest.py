@@ -32,8 +32,10 @@ def shared() -> Path:
 @pytest.fixture(autouse=True)
 def _own_cache(request, tmp_path, monkeypatch):
     """No test reads or writes the reader's cache, and none inherits a profile or a capture from the shell or from
-    another test. Tests marked ``shared`` find the office capture among the large local files."""
-    monkeypatch.setenv("FIT3D_CACHE", str(tmp_path / "fit3d_cache"))
+    another test. Tests marked ``shared`` find the office capture among the large local files; those marked ``gpu`` keep
+    the reader's cache, in which gsplat is compiled."""
+    if not (request.node.get_closest_marker("gpu") and torch.cuda.is_available()):
+        monkeypatch.setenv("FIT3D_CACHE", str(tmp_path / "fit3d_cache"))
     for name in ("FIT3D_PROFILE", "FIT3D_OFFICE"):
         monkeypatch.delenv(name, raising=False)
     if request.node.get_closest_marker("shared") and (SHARED / "data" / "office").is_dir():

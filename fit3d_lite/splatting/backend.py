@@ -9,7 +9,8 @@ tests/splatting/gpu/test_gpu_parity.py).
   are first used.
 * ``"gsplat"``: the fast CUDA rasteriser, if its extension is built. Building takes a quarter of an hour on Colab, so
   nothing here ever starts it: ``f3d.build_gsplat()`` does, in the background.
-* ``"auto"``: on a GPU, gsplat when it is built, else Triton; on a CPU, numba. Triton and numba are tried once, on a small
+* ``"auto"``: on a GPU, gsplat when it is built, else Triton, and Triton always for a view matrix, which gsplat cannot give
+  (bench/results/gpu.md); on a CPU, numba. Triton and numba are tried once, on a small
   cloud, when they are first wanted: if they do not give torch's numbers here, torch draws.
 
 ``set_backend`` says what "auto" means from now on, for experiments.
@@ -39,7 +40,7 @@ def set_backend(name: str) -> None:
     _default = _known(name)
 
 
-def choose(backend: str, cloud, values: Tensor | None = None) -> str:
+def choose(backend: str, cloud, values: Tensor | None = None, matrix: bool = False) -> str:
     """The backend that will draw ``cloud`` (a Gaussians): "torch", "numba", "triton" or "gsplat".
 
     Raises ValueError for an unknown name, and when the one asked for cannot run here; "auto" never fails.
@@ -51,7 +52,7 @@ def choose(backend: str, cloud, values: Tensor | None = None) -> str:
     if backend == "auto":
         if device.type not in ("cpu", "cuda") or dtypes != {torch.float32}:
             return "torch"
-        if device.type == "cuda" and module("gsplat").ready():
+        if device.type == "cuda" and not matrix and module("gsplat").ready():
             return "gsplat"
         own = "numba" if device.type == "cpu" else "triton"
         return own if agrees(own, device) else "torch"

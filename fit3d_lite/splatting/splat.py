@@ -75,7 +75,7 @@ def folded_matrix(
     h, w = camera.height // down, camera.width // across
     if (h * down, w * across) != (camera.height, camera.width):  # compiled loops would write beyond the rows
         raise ValueError(f"A picture of {camera.height}×{camera.width} is not made of blocks of {down}×{across} pixels.")
-    if backends.choose(backend, cloud) == "numba":
+    if backends.choose(backend, cloud, matrix=True) == "numba":
         return backends.module("numba").matrix(cloud.check(), camera, near, down, across)
     weights, gaussian, pixel = _all_weights(cloud, camera, near, backend)
     quiet_sparse()
@@ -146,7 +146,7 @@ def _bands(cloud: Gaussians, camera: Camera, near: float):
 def _all_weights(cloud: Gaussians, camera: Camera, near: float, backend: str) -> tuple[Tensor, Tensor, Tensor]:
     """Weights [M], Gaussian [M] and pixel [M] of the whole picture, sorted by pixel and from near to far."""
     cloud.check()
-    chosen = backends.choose(backend, cloud)
+    chosen = backends.choose(backend, cloud, matrix=True)
     if chosen == "triton":
         return backends.module(chosen).weights(cloud, camera, near)
     if chosen in ("gsplat", "numba"):

@@ -103,7 +103,7 @@ def test_a_view_matrix_from_gsplats_pairs_equals_torchs(gsplat, monkeypatch):
     from fit3d_lite import backend, view_matrix
 
     c, cam = small(seed=5)
-    monkeypatch.setattr(backend, "choose", lambda name, *args: name)
+    monkeypatch.setattr(backend, "choose", lambda name, *args, **options: name)
     mine, theirs = (view_matrix(c, cam, backend=b) for b in ("gsplat", "torch"))
     assert relative(mine.to_dense(), theirs.to_dense()) < CLOSE
 

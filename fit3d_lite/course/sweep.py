@@ -1,0 +1,229 @@
+"""Ablations: a small grid of points, each kept as soon as it is measured; one table; what differs, with intervals.
+
+    python -m fit3d_lite ablate grid.toml --work runs                # what is there already is not done again
+    python -m fit3d_lite ablate grid.toml --work runs --processes 8  # of one machine
+    python -m fit3d_lite ablate grid.toml --work runs --shard 3/16   # of a cluster's array job, 0/16 to 15/16
+    python -m fit3d_lite ablate grid.toml --work runs --out table    # the table and figures of what is there
+
+The grid is a TOML file (assets/ablations.toml is the course's own):
+
+    repetitions = 5
+    base = { rooms = 6 }                         # settings of all points that are not varied: point.py, recipes.py
+    [[study]]
+    name = "rooms"
+    question = "How many rooms?"
+    expected = "written down before it is measured"
+    grid = { rooms = [3, 6, 12], control = ["none", "wrong poses"] }       # all combinations
+    rows = { "LoRA" = { train = "lora", lr = 1e-3 } }                      # or single points with a name
+
+Each study has the untrained network beside its points, as the row "original": a gain is a difference to it within a
+repetition, whose rooms are the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from ..base.inputs import check_whole, existing_file
+from ..base.whole import check_writable, replace_when_whole
+from .point import TAUGHT, Point, measure, point_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Study", "points_of", "read_grid", "run_points", "table_of"]
+
+VERSION = 1  # of what a point does; another one measures everything anew
+ORIGINAL = "original"
+KEYS = {"name", "question", "expected", "base", "grid", "rows"}
+
+
+@dataclass(frozen=True)
+class Study:
+    """One question and the points that answer it, by the name of their row."""
+
+    name: str
+    question: str
+    expected: str
+    varied: tuple[str, ...]  # settings of the grid
+    points: dict[str, Point]
+    against: dict[str, str]  # the row of the untrained network that each row's gain is counted from
+
+
+def read_grid(path: str | Path) -> tuple[list[Study], int]:
+    """The studies of a TOML file and the number of repetitions. ValueError names what is wrong in it."""
+    path = existing_file(path, "grid")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no TOML file: {error}.") from error
+    if unknown := sorted(content.keys() - {"repetitions", "base", "study"}):
+        raise ValueError(f"{path} holds {', '.join(unknown)}; a grid has repetitions, base and [[study]].")
+    repetitions, studies = content.get("repetitions", 5), content.get("study", [])
+    check_whole(1, repetitions=repetitions)
+    if not studies:
+        raise ValueError(f"{path} has no [[study]].")
+    return [_study(path, content.get("base", {}), study) for study in studies], repetitions
+
+
+def _study(path: Path, base: Mapping, given: Mapping) -> Study:
+    name = given.get("name", "")
+    if not name or (unknown := sorted(given.keys() - KEYS)):
+        said = f"has {', '.join(unknown)}, which is none of {', '.join(sorted(KEYS))}" if name else "has no name"
+        raise ValueError(f"A study of {path} ({name!r}) {said}.")
+    base, grid = {**base, **given.get("base", {})}, given.get("grid", {})
+    if wrong := [key for key, values in grid.items() if not isinstance(values, list) or not values]:
+        raise ValueError(f"The grid of study {name!r} gives {wrong[0]} no list of values.")
+    rows = {}
+    for values in itertools.product(*grid.values()) if grid else ():
+        settings = dict(zip(grid, values, strict=True))
+        rows[", ".join(_said(key, value) for key, value in settings.items())] = settings
+    rows |= given.get("rows", {})
+    if not rows:
+        raise ValueError(f"Study {name!r} has neither a grid nor rows.")
+    points = {}
+    for row, settings in rows.items():
+        try:
+            points[row] = point_of(**{**base, **settings})
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"Study {name!r}, row {row!r}: {error}") from error
+    first, against = next(iter(points.values())).untrained, {}
+    for row, point in list(points.items()):
+        plain = point.untrained if point.recipe != "none" else first
+        known = next((label for label, other in points.items() if other == plain), None)
+        other = [_said(key, value) for key, value in plain.settings.items() if value != first.settings[key]]
+        against[row] = known or ", ".join([ORIGINAL, *other])
+        points.setdefault(against[row], plain)
+    return Study(name, given.get("question", ""), given.get("expected", ""), tuple(grid), points, against)
+
+
+def _said(key: str, value) -> str:
+    return str(value) if isinstance(value, str) else f"{key} {value}"
+
+
+# ---- points on disk
+
+
+def points_of(studies: list[Study], repetitions: int) -> list[tuple[Point, int]]:
+    """Every point of every study once, in each repetition. The file's order is that of the work, but points of one
+    network follow each other, so that it is trained once."""
+    groups: dict[Point, list[Point]] = {}
+    for point in dict.fromkeys(point for study in studies for point in study.points.values()):
+        groups.setdefault(point.of(TAUGHT), []).append(point)
+    return [(point, repetition) for repetition in range(repetitions) for group in groups.values() for point in group]
+
+
+def share_of(wanted: list[tuple[Point, int]], index: int, count: int) -> list[tuple[Point, int]]:
+    """Part ``index`` of ``count``. A part has networks of one repetition, which share rooms, or where there are fewer parts
+    than repetitions, whole repetitions."""
+    repetitions = max(repetition for _, repetition in wanted) + 1
+    networks = list(dict.fromkeys((point.of(TAUGHT), repetition) for point, repetition in wanted))
+    position = {key: n for r in range(repetitions) for n, key in enumerate(k for k in networks if k[1] == r)}
+
+    def part(point: Point, repetition: int) -> int:
+        mates = range(repetition % count, count, repetitions) if count > repetitions else [repetition % count]
+        return mates[position[point.of(TAUGHT), repetition] % len(mates)]
+
+    return [one for one in wanted if part(*one) == index]
+
+
+def _path(work: Path, point: Point, repetition: int) -> Path:
+    made = json.dumps([VERSION, point.settings, repetition], sort_keys=True)
+    return work / f"point_{hashlib.sha256(made.encode()).hexdigest()[:20]}.json"
+
+
+def run_points(wanted: list[tuple[Point, int]], work: str | Path, device=None) -> None:
+    """Measure what is not in ``work`` yet; each point is there, whole, as soon as it is measured."""
+    work = check_writable(Path(work) / "points").parent
+    left = [(p, r) for p, r in wanted if not _path(work, p, r).is_file()]
+    for point, repetition in tqdm(left, "points", unit="point", mininterval=5):
+        found = measure(point, repetition, device)
+        with replace_when_whole(_path(work, point, repetition)) as partial:
+            partial.write_text(json.dumps(found))
+
+
+def table_of(studies: list[Study], repetitions: int, work: str | Path) -> pd.DataFrame:
+    """What is measured so far, one line for each study, row, repetition and way (alone, beside)."""
+    import pandas as pd
+
+    lines = []
+    for study in studies:
+        for (row, point), repetition in itertools.product(study.points.items(), range(repetitions)):
+            path = _path(Path(work), point, repetition)
+            if path.is_file():
+                settings = {k: v for k, v in point.settings.items() if k != "changes"} | dict(point.changes)
+                head = {"study": study.name, "row": row, "against": study.against.get(row, row), "repetition": repetition}
+                lines += [head | settings | found for found in json.loads(path.read_text())]
+    return pd.DataFrame(lines)
+
+
+# ---- the command
+
+
+def main(given: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m fit3d_lite ablate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("grid", type=Path, help="the TOML file")
+    parser.add_argument("--work", type=Path, required=True, help="folder in which every point is kept")
+    parser.add_argument("--out", type=Path, help="folder for table.csv, gains.csv and a figure of each study")
+    parser.add_argument("--only", nargs="+", help="names of some studies")
+    parser.add_argument("--repetitions", type=int, help="fewer or more than the file says")
+    parser.add_argument("--device", help="cpu, cuda …; by default the GPU where there is one")
+    many = parser.add_mutually_exclusive_group()
+    many.add_argument("--processes", type=int, default=1, help="so many at once here, each of one thread")
+    many.add_argument("--shard", help="i/n: the i-th of n parts, from 0")
+    a = parser.parse_args(given)
+    studies, repetitions = read_grid(a.grid)
+    if a.only and (unknown := sorted(set(a.only) - {s.name for s in studies})):
+        raise ValueError(f"no study {', '.join(unknown)}; there are {', '.join(s.name for s in studies)}.")
+    studies = [s for s in studies if not a.only or s.name in a.only]
+    repetitions = repetitions if a.repetitions is None else a.repetitions
+    check_whole(1, repetitions=repetitions, processes=a.processes)
+    wanted = points_of(studies, repetitions)
+    if a.processes > 1:
+        _side_by_side(a)
+    else:
+        run_points(share_of(wanted, *_shard(a.shard)), a.work, a.device)
+    if a.out is not None:
+        from .sweep_figures import write_results
+
+        write_results(studies, table_of(studies, repetitions, a.work), a.out)
+    return 0
+
+
+def _shard(text: str | None) -> tuple[int, int]:
+    index, slash, count = (text or "0/1").partition("/")
+    if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
+        raise ValueError(f"--shard is i/n with i from 0 to n - 1, such as 3/16; got {text!r}.")
+    return int(index), int(count)
+
+
+def _side_by_side(a: argparse.Namespace) -> None:
+    """The same command once for each process. RuntimeError when one of them failed; what is measured is kept."""
+    command = [sys.executable, "-m", "fit3d_lite", "ablate", str(a.grid), "--work", str(a.work)]
+    command += ["--only", *a.only] if a.only else []
+    command += ["--repetitions", str(a.repetitions)] if a.repetitions else []
+    command += ["--device", a.device] if a.device else []
+    shards = [[*command, "--shard", f"{i}/{a.processes}"] for i in range(a.processes)]
+    running = [subprocess.Popen(shard, env=os.environ | {"OMP_NUM_THREADS": "1"}) for shard in shards]
+    try:
+        failed = sum(process.wait() != 0 for process in running)
+    finally:
+        for process in running:
+            process.terminate()
+    if failed:
+        raise RuntimeError(f"{failed} of {a.processes} processes failed; the points of the others are in {a.work}.")

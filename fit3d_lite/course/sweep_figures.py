@@ -1,0 +1,124 @@
+"""What an ablation's table says: gains with intervals, and a figure of each study."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..probing.seeds import paired
+from .sweep import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["METRICS", "gain_chart", "gains", "write_results"]
+
+# Name in the table: how it is said, and whether less is better.
+METRICS = {
+    "miou": ("labels, mIoU", False), "rmse": ("depth, RMSE (m)", True), "recall_20": ("found again within 20 px", False),
+    "recall_10": ("found again within 10 px", False), "masks": ("labels carried to other views, mIoU", False),
+    "ami": ("groups, AMI", False), "pair": ("found again, motorcycle", False), "room": ("same room, whole photo", False),
+    "noise": ("noise", True), "place": ("share of the place", True), "margin": ("margin", False), "auc": ("AUC", False),
+    "shuffled": ("cosine, shuffled", True),
+}  # fmt: skip
+COLORS = {"none": "#0072B2", "wrong poses": "#D55E00", "blurred in 2D": "#E69F00", "own features": "#777777"}
+SAID = {"none": "3D targets"}
+
+
+def gains(table: pd.DataFrame, study: str, metrics: Sequence[str] = tuple(METRICS)) -> pd.DataFrame:
+    """Of one study: for each row, way and metric the mean, its spread over repetitions, and the gain with its 95 % interval.
+
+    The gain is the mean paired difference to the untrained network of the same settings, judged the same way, over the
+    repetitions that both have (Student's t). Columns: row, way, metric, mean, spread, gain, low, high, pairs. Raises
+    ValueError where there is no such study."""
+    import pandas as pd
+
+    table = table[table.study == study]
+    if table.empty:
+        raise ValueError(f"the table has no study {study!r}.")
+    lines = []
+    for (row, way), runs in table.groupby(["row", "way"], sort=False):
+        base = table[(table.row == runs.against.iloc[0]) & (table.way == way)]
+        both = runs.merge(base, on="repetition", suffixes=("", "_base"))
+        for metric in metrics:
+            values = both[metric].dropna() if metric in both else []
+            if len(values) == 0:
+                continue
+            line = {"row": row, "way": way, "metric": metric, "mean": runs[metric].mean(), "spread": runs[metric].std()}
+            if len(values) > 1:
+                found = paired(list(both[f"{metric}_base"]), list(both[metric]))
+                line |= {"gain": found.mean, "low": found.mean - found.half_width, "high": found.mean + found.half_width}
+            else:
+                line |= {"gain": (both[metric] - both[f"{metric}_base"]).mean(), "low": math.nan, "high": math.nan}
+            lines.append(line | {"pairs": len(both)})
+    return pd.DataFrame(lines)
+
+
+def gain_chart(table: pd.DataFrame, study: str, metrics: Sequence[str] = ("miou", "rmse", "recall_20"), x: str | None = None,
+               way: str = "alone", width: float = 13.0):  # fmt: skip
+    """A matplotlib figure with one panel a metric: gains over the untrained network with 95 % intervals, up is better.
+
+    Args:
+        x: a setting whose numbers run along the axis, on a log scale; one line for each control. Without it rows stand
+            below each other.
+    """
+    import matplotlib.pyplot as plt
+
+    found, rows = gains(table, study, metrics), table[table.study == study].drop_duplicates("row").set_index("row")
+    found = found[(found.way == way) & (found.row != rows.against.reindex(found.row).values)]
+    metrics = [m for m in metrics if m in set(found.metric)]
+    height = 3.4 if x else 1.3 + 0.3 * found.row.nunique()
+    figure, panels = plt.subplots(1, len(metrics), figsize=(width, height), squeeze=False, layout="constrained", sharey=not x)
+    for axes, metric in zip(panels[0], metrics, strict=True):
+        said, less = METRICS[metric]
+        here, sign = found[found.metric == metric].set_index("row"), -1 if less else 1
+        low, high = (here.low, here.high) if not less else (-here.high, -here.low)
+        gain = sign * here.gain
+        title = f"{said}: {'less' if less else 'gain'}"
+        if x:
+            axes.axhline(0, color="black", linewidth=0.8)
+            for control, part in rows.loc[here.index].groupby("control", sort=False):
+                part = part.sort_values(x)
+                at = part[x].astype(float)
+                axes.fill_between(at, low[part.index], high[part.index], color=COLORS[control], alpha=0.15, linewidth=0)
+                axes.plot(at, gain[part.index], "o-", color=COLORS[control], label=SAID.get(control, f"control: {control}"))
+            axes.set_xscale("log", base=2)
+            ticks = sorted(rows.loc[here.index][x].astype(float).unique())
+            axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+            axes.minorticks_off()
+            axes.set_xlabel(x.replace("_", " "))
+        else:
+            axes.axvline(0, color="black", linewidth=0.8)
+            names = list(here.index)
+            colors = [COLORS.get(rows.control.get(n, "none"), "#0072B2") for n in names]
+            at = range(len(names))
+            axes.hlines(at, low, high, colors=colors, linewidth=2)
+            axes.scatter(gain, at, c=colors, zorder=3)
+            axes.set_yticks(at, names)
+            axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_title(title, fontsize=10)
+    if x and rows.control.nunique() > 1:
+        panels[0][0].legend(fontsize=8, frameon=False)
+    return figure
+
+
+def write_results(studies: Sequence[Study], table: pd.DataFrame, out: str | Path) -> None:
+    """``table.csv``, ``gains.csv`` and one PNG a study, of the studies that have a point. ValueError when none has."""
+    import pandas as pd
+
+    from ..viz.paper import save
+
+    if table.empty:
+        raise ValueError("no point is measured yet, so there is no table to write.")
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out / "table.csv", index=False, float_format="%.5g")
+    found = [gains(table, s.name).assign(study=s.name) for s in studies if s.name in set(table.study)]
+    pd.concat(found).to_csv(out / "gains.csv", index=False, float_format="%.4g")
+    for study, way in itertools.product((s for s in studies if s.name in set(table.study)), ("alone", "beside")):
+        numbers = [key for key in study.varied if key != "control" and table[table.study == study.name][key].dtype.kind in "if"]
+        metrics = ("miou", "rmse", "recall_20") if way == "alone" else ("miou", "rmse")
+        save(gain_chart(table, study.name, metrics, numbers[0] if numbers else None, way), out / f"{study.name}_{way}.png")
