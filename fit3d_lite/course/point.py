@@ -84,7 +84,9 @@ class Point:
         if self.dim and self.target not in ("decoder", "closed"):
             raise ValueError(f'dim={self.dim} is of the targets "decoder" and "closed"; the target is {self.target!r}.')
         if self.recipe != "none":
-            named_recipe(self.recipe, **dict(self.changes))
+            batch = named_recipe(self.recipe, **dict(self.changes)).batch
+            if self.rooms * self.views < batch:
+                raise ValueError(f"{self.rooms} rooms of {self.views} views are too few for a batch of {batch}.")
 
     @property
     def settings(self) -> dict:
