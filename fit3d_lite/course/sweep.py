@@ -22,13 +22,9 @@ repetition, whose rooms are the same.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import itertools
 import json
-import os
-import subprocess
-import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -168,62 +164,3 @@ def table_of(studies: list[Study], repetitions: int, work: str | Path) -> pd.Dat
                 head = {"study": study.name, "row": row, "against": study.against.get(row, row), "repetition": repetition}
                 lines += [head | settings | found for found in json.loads(path.read_text())]
     return pd.DataFrame(lines)
-
-
-# ---- the command
-
-
-def main(given: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m fit3d_lite ablate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("grid", type=Path, help="the TOML file")
-    parser.add_argument("--work", type=Path, required=True, help="folder in which every point is kept")
-    parser.add_argument("--out", type=Path, help="folder for table.csv, gains.csv and a figure of each study")
-    parser.add_argument("--only", nargs="+", help="names of some studies")
-    parser.add_argument("--repetitions", type=int, help="fewer or more than the file says")
-    parser.add_argument("--device", help="cpu, cuda …; by default the GPU where there is one")
-    many = parser.add_mutually_exclusive_group()
-    many.add_argument("--processes", type=int, default=1, help="so many at once here, each of one thread")
-    many.add_argument("--shard", help="i/n: the i-th of n parts, from 0")
-    a = parser.parse_args(given)
-    studies, repetitions = read_grid(a.grid)
-    if a.only and (unknown := sorted(set(a.only) - {s.name for s in studies})):
-        raise ValueError(f"no study {', '.join(unknown)}; there are {', '.join(s.name for s in studies)}.")
-    studies = [s for s in studies if not a.only or s.name in a.only]
-    repetitions = repetitions if a.repetitions is None else a.repetitions
-    check_whole(1, repetitions=repetitions, processes=a.processes)
-    wanted = points_of(studies, repetitions)
-    if a.processes > 1:
-        _side_by_side(a)
-    else:
-        run_points(share_of(wanted, *_shard(a.shard)), a.work, a.device)
-    if a.out is not None:
-        from .sweep_figures import write_results
-
-        write_results(studies, table_of(studies, repetitions, a.work), a.out)
-    return 0
-
-
-def _shard(text: str | None) -> tuple[int, int]:
-    index, slash, count = (text or "0/1").partition("/")
-    if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
-        raise ValueError(f"--shard is i/n with i from 0 to n - 1, such as 3/16; got {text!r}.")
-    return int(index), int(count)
-
-
-def _side_by_side(a: argparse.Namespace) -> None:
-    """The same command once for each process. RuntimeError when one of them failed; what is measured is kept."""
-    command = [sys.executable, "-m", "fit3d_lite", "ablate", str(a.grid), "--work", str(a.work)]
-    command += ["--only", *a.only] if a.only else []
-    command += ["--repetitions", str(a.repetitions)] if a.repetitions else []
-    command += ["--device", a.device] if a.device else []
-    shards = [[*command, "--shard", f"{i}/{a.processes}"] for i in range(a.processes)]
-    running = [subprocess.Popen(shard, env=os.environ | {"OMP_NUM_THREADS": "1"}) for shard in shards]
-    try:
-        failed = sum(process.wait() != 0 for process in running)
-    finally:
-        for process in running:
-            process.terminate()
-    if failed:
-        raise RuntimeError(f"{failed} of {a.processes} processes failed; the points of the others are in {a.work}.")
