@@ -141,7 +141,7 @@ def measure(point: Point, repetition: int = 0, device=None) -> list[dict]:
     for way in WAYS:
         vits = [vit] if way == "alone" else [base, vit]
         numbers = read(point, vits, repetition, device)
-        numbers |= agreement(point, vit, repetition, device) if way == "alone" else {}
+        numbers |= agreement(vit, point.test_rooms, repetition, device) if way == "alone" else {}
         found.append({"way": way, **numbers, "training_s": took, "seconds": time.perf_counter() - began, "device": device})
     return found
 
@@ -237,9 +237,10 @@ def read(point: Point, vits: list[ViT], repetition: int, device: str) -> dict:
     return {"miou": labels.miou, "rmse": depths.rmse}
 
 
-def agreement(point: Point, vit: ViT, repetition: int, device: str) -> dict:
+@functools.lru_cache(maxsize=2)  # points that differ in the probe alone share it
+def agreement(vit: ViT, rooms: int, repetition: int, device: str) -> dict:
     """Numbers of the features alone: do views agree, do groups follow the labels, what is noise, what says the photo?"""
-    test = _judges("probe_test", point.test_rooms, repetition, device)
+    test = _judges("probe_test", rooms, repetition, device)
     feats = [_looked(vit, scene)[0] for scene in test]
     agree, masks = (judge(feats[:AGREE], test[:AGREE]) for judge in (consistency, mask_propagation))
     found = {"recall_10": agree.recall["10 px"], "recall_20": agree.recall["20 px"], "margin": agree.margin}

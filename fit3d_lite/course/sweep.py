@@ -114,10 +114,11 @@ def _said(key: str, value) -> str:
 
 
 def points_of(studies: list[Study], repetitions: int) -> list[tuple[Point, int]]:
-    """Every point of every study once, in each repetition. The file's order is that of the work, but points of one
-    network follow each other, so that it is trained once."""
+    """Every point of every study once, in each repetition: first the untrained, which all gains are counted from, then in
+    the file's order, but points of one network follow each other, so that it is trained once."""
     groups: dict[Point, list[Point]] = {}
-    for point in dict.fromkeys(point for study in studies for point in study.points.values()):
+    points = dict.fromkeys(point for study in studies for point in study.points.values())
+    for point in sorted(points, key=lambda point: point.recipe != "none"):
         groups.setdefault(point.of(TAUGHT), []).append(point)
     return [(point, repetition) for repetition in range(repetitions) for group in groups.values() for point in group]
 
