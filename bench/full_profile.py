@@ -316,7 +316,7 @@ def main() -> None:
     )
     text = f"""# The full profile on a T4, estimated
 
-**Computed, not measured: no GPU has run this.** Made by `python -m bench.full_profile`.
+**Computed for a T4, not measured.** Made by `python -m bench.full_profile`.
 
 {__doc__.split("needs no GPU")[1].strip()}
 
