@@ -16,6 +16,7 @@ from .execute import execute
 from .notebooks import all_notebooks
 
 FRAMES = 140  # of NYUv2: 85 to learn from, the first 40 of which validate, and 55 to test
+PRETENDED = []
 FIRST = """\
 import sys; sys.path[:0] = [{root!r}, {standins!r}]
 from tools.profiles import shrink; shrink({profile!r}, {cache!r}, gpu={gpu})
@@ -35,7 +36,8 @@ def shrink(profile: str, cache: str, gpu: bool = True) -> None:
     if gpu:
         from pretend_cuda import pretend_cuda
 
-        pretend_cuda().__enter__()
+        PRETENDED.append(pretend_cuda())  # kept: a context that nobody holds ends
+        PRETENDED[-1].__enter__()
     import timm
 
     from fit3d_lite.backbones import load, vit

@@ -43,7 +43,7 @@ HEADS = ("ridge", "linear", "dpt")
 WAYS = ("alone", "beside")  # the original's features
 LEARN = 200  # rooms that a repetition may learn from
 JUDGES = {"probe_train": 16, "probe_val": 4, "probe_test": 24}  # rooms of a repetition to fit, choose and judge
-VIEWS, VALIDATION = 4, 4  # views of such a room; rooms that choose the probe's strength
+VIEWS, SIZE, VALIDATION = 4, 224, 4  # views of such a room, pixels a side; rooms that choose the probe's strength
 AGREE, GROUPED, GROUPS = 12, 8, 20  # test rooms for agreement and for groups; groups of a room
 PAIR = 336, 504  # pixels of the photographed pair
 
@@ -205,7 +205,7 @@ def taught(point: Point, repetition: int, device: str) -> ViT:
 def _judges(use: str, count: int, repetition: int, device: str) -> list[Scene]:
     """The first rooms of a repetition for one use."""
     first = SEEDS[use].start + JUDGES[use] * repetition
-    return [_room(seed, VIEWS, 224, device) for seed in range(first, first + count)]
+    return [_room(seed, VIEWS, SIZE, device) for seed in range(first, first + count)]
 
 
 @functools.lru_cache(maxsize=2)  # the original's and the latest network's

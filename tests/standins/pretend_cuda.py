@@ -77,6 +77,16 @@ def _wait(name: str) -> None:
         waits.note(name)
 
 
+class Nothing(contextlib.ContextDecorator):
+    """A context, and a decorator, that changes nothing."""
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, *_):
+        pass
+
+
 class OnCuda(torch.Tensor):
     """A tensor of the pretended device; ``held`` is the CPU tensor that it really is."""
 
@@ -432,7 +442,7 @@ def pretend_cuda(capability: tuple[int, int] = (7, 5), memory: int = 15 * 10**9)
         stack.enter_context(mock.patch.object(torch.nn.Module, "to", _module_to))
         stack.enter_context(mock.patch.object(clip_grad, "_group_tensors_by_device_and_dtype", _grouping))
         stack.enter_context(
-            mock.patch.object(torch, "inference_mode", lambda mode=True: torch.no_grad() if mode else contextlib.nullcontext())
+            mock.patch.object(torch, "inference_mode", lambda mode=True: torch.no_grad() if mode else Nothing())
         )
         stack.enter_context(mock.patch.object(torch.__future__, "get_overwrite_module_params_on_conversion", lambda: True))
         stack.enter_context(

@@ -1,0 +1,178 @@
+"""A grid becomes points, points become files, files a table; gains are paired; a stopped sweep goes on where it was."""
+
+import functools
+import json
+import math
+
+import pandas as pd
+import pytest
+from scipy import stats
+
+from fit3d_lite.__main__ import main
+from fit3d_lite.base.machine import asset
+from fit3d_lite.course import ablate, point, sweep
+from fit3d_lite.course.point import Point, point_of
+from fit3d_lite.course.sweep import points_of, read_grid, share_of, table_of
+from fit3d_lite.course.sweep_figures import gain_chart, gains
+
+GRID = """
+repetitions = 3
+base = { rooms = 2 }
+[[study]]
+name = "rooms"
+question = "How many?"
+expected = "more"
+grid = { rooms = [1, 2], control = ["none", "wrong poses"] }
+[[study]]
+name = "ways"
+rows = { "full" = {}, "LoRA" = { train = "lora", lr = 1e-3 }, "random" = { weights = "random", recipe = "none" } }
+"""
+
+
+@pytest.fixture
+def grid(tmp_path):
+    path = tmp_path / "grid.toml"
+    path.write_text(GRID)
+    return path
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """The points that were measured; what is measured is made up: 3D gains .01 a room and wrong poses lose as much."""
+    done = []
+
+    def measure(point, repetition, device=None):
+        done.append((point, repetition))
+        gain = 0.0 if point.recipe == "none" else 0.01 * point.rooms * (1 if point.control == "none" else -1)
+        miou = 0.4 + 0.05 * repetition + gain + 0.001 * repetition * (point.recipe != "none")
+        alone = {"way": "alone", "miou": miou, "rmse": 0.5, "recall_20": 0.5}
+        return [alone, {"way": "beside", "miou": miou + 0.01, "rmse": 0.5}]
+
+    monkeypatch.setattr(sweep, "measure", measure)
+    return done
+
+
+def test_a_grid_is_all_combinations_with_the_untrained_network_beside_them(grid):
+    (rooms, ways), repetitions = read_grid(grid)
+    assert repetitions == 3 and rooms.expected == "more" and rooms.varied == ("rooms", "control")
+    trained = {(p.rooms, p.control) for p in rooms.points.values() if p.recipe == "lite"}
+    assert trained == {(1, "none"), (1, "wrong poses"), (2, "none"), (2, "wrong poses")}
+    assert rooms.points["original"] == Point(recipe="none") and set(rooms.against.values()) == {"original"}
+    assert dict(ways.points["LoRA"].changes) == {"train": "lora", "lr": 1e-3} and ways.points["full"].rooms == 2
+    assert ways.against["random"] == "original" and ways.points["random"].weights == "random"
+
+
+def test_what_differs_in_the_network_or_the_judge_has_an_original_of_its_own(tmp_path):
+    path = tmp_path / "g.toml"
+    path.write_text('[[study]]\nname = "x"\nrows = { a = {}, b = { blocks = 4 }, c = { head = "linear", rooms = 9 } }')
+    (study,), _ = read_grid(path)
+    plain = {row: study.points[study.against[row]] for row in "abc"}
+    assert plain["a"] == Point(recipe="none") and plain["b"] == Point(recipe="none", blocks=4)
+    assert plain["c"] == Point(recipe="none", head="linear"), "rooms to learn from say nothing of an untrained network"
+
+
+def test_every_point_is_in_exactly_one_shard_and_a_network_in_one(grid):
+    wanted = points_of(*read_grid(grid))
+    assert len(wanted) == len(set(wanted)) and wanted[0][0].recipe == "none", "the untrained come first"
+    for count in (1, 2, 3, 4, 7):
+        parts = [share_of(wanted, i, count) for i in range(count)]
+        assert sorted(map(str, sum(parts, []))) == sorted(map(str, wanted))
+        assert all(len({r for _, r in part}) <= 1 for part in parts) or count < 3
+
+
+def test_a_stopped_sweep_goes_on_where_it_was(grid, tmp_path, measured, monkeypatch):
+    whole = sweep.measure
+
+    def stops(point, repetition, device=None):
+        if len(measured) == 4:
+            raise KeyboardInterrupt
+        return whole(point, repetition, device)
+
+    monkeypatch.setattr(sweep, "measure", stops)
+    run = ["ablate", str(grid), "--work", str(tmp_path / "w")]
+    assert main(run) == 2 and len(measured) == 4
+    monkeypatch.setattr(sweep, "measure", whole)
+    assert main([*run, "--out", str(tmp_path / "out")]) == 0
+    assert len(measured) == len(set(measured)) == len(points_of(*read_grid(grid)))
+    table = pd.read_csv(tmp_path / "out" / "table.csv")
+    assert len(table) == 2 * 3 * (5 + 4) and {"study", "row", "repetition", "way", "rooms", "control", "lr"} <= set(table)
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    assert made == {"table.csv", "gains.csv", *(f"{s}_{w}.png" for s in ("rooms", "ways") for w in ("alone", "beside"))}
+    assert main(run) == 0 and len(measured) == len(set(measured)), "nothing is measured twice"
+
+
+def test_shards_together_measure_what_one_process_does(grid, tmp_path, measured):
+    for i in range(2):
+        assert main(["ablate", str(grid), "--work", str(tmp_path), "--only", "rooms", "--shard", f"{i}/2"]) == 0
+    assert len(measured) == 3 * 5 == len(set(measured))
+
+
+def test_gains_are_paired_differences_with_students_interval(grid, tmp_path, measured):
+    studies, repetitions = read_grid(grid)
+    sweep.run_points(points_of(studies, repetitions), tmp_path)
+    table = table_of(studies, repetitions, tmp_path)
+    found = gains(table, "rooms").set_index(["row", "way", "metric"])
+    row = found.loc["rooms 2, none", "alone", "miou"]
+    off = [0.02, 0.021, 0.022]  # the repetitions differ by .05 each, which pairs do not see
+    low, high = stats.t.interval(0.95, 2, loc=0.021, scale=stats.sem(off))
+    assert row.gain == pytest.approx(0.021) and (row.low, row.high) == pytest.approx((low, high))
+    assert row["mean"] == pytest.approx(0.471) and row.pairs == 3
+    assert found.loc["rooms 1, wrong poses", "alone", "miou"].gain < 0
+    assert math.isnan(gains(table[table.repetition == 0], "ways").iloc[0].low), "one pair has no interval"
+    with pytest.raises(ValueError, match="no study 'room'"):
+        gains(table, "room")
+    lines = gain_chart(table, "rooms", x="rooms").axes[0].lines
+    assert list(lines[1].get_xdata()) == [1, 2] and lines[1].get_ydata()[1] == pytest.approx(0.021)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("study = 3 3", "is no TOML file"),
+        ("[base]\nrooms = 3", r"has no \[\[study\]\]"),
+        ('[[study]]\nname = "a"', "neither a grid nor rows"),
+        ('[[study]]\nname = "a"\ngrid = { rooms = 3 }', "gives rooms no list"),
+        ('[[study]]\nname = "a"\ngrid = { room = [3] }', "no setting room; a point has .*rooms"),
+        ('[[study]]\nname = "a"\ngrid = { control = ["none", "wrong"] }', "control must be one of none, wrong poses"),
+        ('[[study]]\nname = "a"\nrows = { b = { rooms = 201 } }', "a repetition has 200 rooms"),
+        ('[[study]]\nname = "a"\nrows = { b = { rooms = 1, views = 2 } }', "too few for a batch of 4"),
+        ('[[study]]\nname = "a"\nrows = { b = { dim = 8 } }', 'the target is \'mean\''),
+        ('[[study]]\nname = "a"\nrow = { b = {} }', "has row, which is none of"),
+    ],
+)
+def test_a_wrong_grid_gets_one_sentence_before_anything_is_measured(tmp_path, text, words):
+    path = tmp_path / "g.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words):
+        read_grid(path)
+
+
+@pytest.mark.parametrize("shard", ["3", "2/2", "a/b", "-1/2"])
+def test_a_wrong_shard_or_study_is_refused(grid, tmp_path, shard, measured):
+    with pytest.raises(ValueError, match="--shard is i/n"):
+        ablate.main([str(grid), "--work", str(tmp_path), f"--shard={shard}"])
+    with pytest.raises(ValueError, match="no study room; there are rooms, ways"):
+        ablate.main([str(grid), "--work", str(tmp_path), "--only", "room"])
+    assert not measured
+
+
+def test_a_point_trains_and_judges_for_real(monkeypatch):
+    """Small in every way; its numbers are those of the network that the same settings give by hand."""
+    for name, value in {"VIEWS": 2, "SIZE": 112, "VALIDATION": 1, "PAIR": (56, 84), "GROUPS": 4}.items():
+        monkeypatch.setattr(point, name, value)
+    monkeypatch.setattr(point, "_seen", functools.lru_cache(maxsize=2)(point._seen.__wrapped__))
+    small = point_of(rooms=1, views=4, size=56, gaussians=300, probe_rooms=1, test_rooms=1, epochs=1)
+    alone, beside = point.measure(small, 4, "cpu")
+    assert alone["way"] == "alone" and 0 <= alone["miou"] <= 1 and alone["rmse"] > 0 and "recall_20" not in beside
+    assert {"margin", "masks", "ami", "noise", "place", "room", "pair", "auc"} <= set(alone)
+    json.dumps([alone, beside])
+    by_hand = point.taught(small.of(point.TAUGHT), 4, "cpu")
+    assert not (by_hand.model.blocks[0].attn.qkv.weight == point.network(Point(), "cpu").model.blocks[0].attn.qkv.weight).all()
+    assert point.read(small, [by_hand], 4, "cpu")["miou"] == alone["miou"]
+    with pytest.raises(ValueError, match="rooms for 5 repetitions"):
+        point.measure(small, 5)
+
+
+def test_the_courses_own_grid_is_readable_and_says_what_it_expects():
+    studies, repetitions = read_grid(asset("ablations.toml"))
+    assert repetitions >= 5 and all(study.question and study.expected for study in studies)
