@@ -117,7 +117,7 @@ class SegmentationResult(Result):
 
     def predict(self, images: Tensor, flip: bool = False) -> Tensor:  # [V, 3, H, W] in 0..1 -> labels [V, H, W] int64
         """Labels of new photos; ``flip`` averages with the mirrored photo."""
-        return self._each(images, lambda some: self._answer(some, flip).argmax(1))
+        return self._each(images, lambda some: self._answer(some, flip).max(1).indices)
 
 
 class DepthResult(Result):

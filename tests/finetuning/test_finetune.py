@@ -398,12 +398,13 @@ import fit3d_lite as f3d
 from tiny import tiny_vit
 folder = sys.argv[1]
 
+vit = tiny_vit()
+scenes = [f3d.room(1000 + i, 6 - i, 32, shadows=False) for i in range(2)]
+lifted = [f3d.lift(f3d.Gaussians.from_depth(s, count=300), s.cameras, vit.extract(s.images)) for s in scenes]
+
 def run(own, name, **options):
-    vit = tiny_vit()
-    scenes = [f3d.room(1000 + i, 6 - i, 32, shadows=False) for i in own]
-    lifted = [f3d.lift(f3d.Gaussians.from_depth(s, count=300), s.cameras, vit.extract(s.images)) for s in scenes]
-    tuned = f3d.finetune(vit, scenes, lifted, keep=0.5, epochs=1, progress=False, log=f"{folder}/{name}.jsonl",
-                         checkpoint=f"{folder}/{name}.pt", **options)
+    tuned = f3d.finetune(vit, [scenes[i] for i in own], [lifted[i] for i in own], keep=0.5, epochs=1,
+                         progress=False, log=f"{folder}/{name}.jsonl", checkpoint=f"{folder}/{name}.pt", **options)
     torch.save(tuned.model.state_dict(), f"{folder}/{name}.weights")
 
 children = []
