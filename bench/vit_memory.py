@@ -154,8 +154,9 @@ def extraction_table() -> str:
 def main() -> None:
     text = f"""# Memory of the ViT at full size
 
-**Computed, not measured** (measured on an H100: gpu.md). `python -m bench.vit_memory` made these tables; `make bench-gpu` measures
-the same with `torch.cuda.max_memory_allocated` (bench/gpu_memory.py), and whoever runs it should put the two side by side.
+**Computed, not measured** (measured on an H100: gpu.md). `python -m bench.vit_memory` made these tables; `make bench-gpu`
+measures the same with `torch.cuda.max_memory_allocated` (bench/gpu_memory.py), and whoever runs it should put the two
+side by side.
 
 {__doc__.split("    python -m bench.vit_memory")[1].strip()}
 
