@@ -77,7 +77,7 @@ def quick_probe(
     seen = [(extract(s.images).double(), s) for s in train]
     mean, std = _moments([f for f, _ in seen])
     seen = [((f - mean) / std, s) for f, s in seen]
-    maps = {task: _ridge(seen, task) for task in tasks}
+    maps = _ridge(seen, tasks)
     del seen
 
     def measured(scenes, maps) -> list[dict]:  # of each, by task, for each map: a confusion matrix, or (squared error, pixels)
@@ -138,16 +138,22 @@ def _moments(features) -> tuple[Tensor, Tensor]:
     return mean, std.where(std > 1e-8, 1.0)
 
 
-def _ridge(seen, task) -> list[Tensor]:
-    """One linear map [C + 1, T] for each strength; the last row is the bias, which is not penalised."""
-    gram = moment = total = 0
+def _ridge(seen, tasks) -> dict[str, list[Tensor]]:
+    """For each task one linear map [C + 1, T] for each strength; the last row is the bias, which is not penalised."""
+    sums = {task: [0, 0, 0] for task in tasks}  # Gram matrix, moments, patches
     for f, scene in seen:
-        y, known = patch_targets(scene, *f.shape[-2:], task)
-        x = F.pad(f.flatten(2), (0, 0, 0, 1), value=1.0)  # [V, C + 1, hw]
-        weighted = x * known.flatten(1)[:, None]
-        gram = gram + torch.einsum("vcn,vdn->cd", weighted, x)
-        moment = moment + torch.einsum("vcn,vtn->ct", weighted, y.flatten(2))
-        total = total + known.sum()
+        x, before = F.pad(f.flatten(2), (0, 0, 0, 1), value=1.0), None  # [V, C + 1, hw]
+        for task in tasks:
+            y, known = patch_targets(scene, *f.shape[-2:], task)
+            weighted = x * known.flatten(1)[:, None]
+            if before is None or not torch.equal(known, before):  # mostly all pixels have both, a label and a depth
+                before, gram = known, torch.einsum("vcn,vdn->cd", weighted, x)
+            parts = gram, torch.einsum("vcn,vtn->ct", weighted, y.flatten(2)), known.sum()
+            sums[task] = [whole + part for whole, part in zip(sums[task], parts, strict=True)]
+    return {task: _solved(*sums[task]) for task in tasks}
+
+
+def _solved(gram: Tensor, moment: Tensor, total: Tensor) -> list[Tensor]:
     penalty = torch.eye(len(gram), dtype=gram.dtype, device=gram.device) * total
     penalty[-1, -1] = 0
     return [torch.linalg.solve(gram + s * penalty, moment) for s in STRENGTHS]

@@ -34,16 +34,20 @@ def test_patch_targets_are_shares_and_means_over_known_pixels():
     assert values[1, 0, 0, 0] == pytest.approx(1.5)
 
 
-def test_the_linear_map_is_scikit_learns_ridge():
+def test_the_linear_maps_are_scikit_learns_ridge():
     scene = wall()
     feats = torch.randn(3, 6, 8, 8, dtype=torch.float64)
-    maps = ridge._ridge([(feats, scene)], "labels")
-    x = feats.movedim(1, -1).reshape(-1, 6).numpy()
-    y = patch_targets(scene, 8, 8, "labels")[0].movedim(1, -1).reshape(-1, 5).numpy()
-    for strength, found in zip(ridge.STRENGTHS, maps, strict=True):
-        expected = Ridge(alpha=strength * len(x)).fit(x, y)
-        np.testing.assert_allclose(found[:-1].T, expected.coef_, atol=1e-9)
-        np.testing.assert_allclose(found[-1], expected.intercept_, atol=1e-9)
+    holes = scene.depths.clone()
+    holes[1, :13, :7] = 0.0  # then a patch counts less for depth than for its label
+    for one in (scene, dataclasses.replace(scene, depths=holes)):
+        for task, maps in ridge._ridge([(feats, one)], ["labels", "depths"]).items():
+            x = feats.movedim(1, -1).reshape(-1, 6).numpy()
+            y, known = patch_targets(one, 8, 8, task)
+            y, known = y.movedim(1, -1).flatten(0, 2).numpy(), known.flatten().numpy()
+            for strength, found in zip(ridge.STRENGTHS, maps, strict=True):
+                expected = Ridge(alpha=strength * known.sum()).fit(x, y, sample_weight=known)
+                np.testing.assert_allclose(found[:-1].T, np.atleast_2d(expected.coef_), atol=1e-9)
+                np.testing.assert_allclose(found[-1], expected.intercept_, atol=1e-9)
 
 
 def test_features_that_hold_the_answer_score_high_and_noise_scores_as_guessing():
