@@ -67,12 +67,12 @@ def reader(vit, reference: torch.Tensor, side: int = GRID):
     return functools.cache(lambda images: (raw(images) - mean) / std.clamp_min(1e-6))
 
 
-def evened(vit, reference: torch.Tensor) -> ViT:
+def evened(vit, reference: torch.Tensor, side: int = GRID) -> ViT:
     """The same, inside the last norm, so that the recipe's weights mean what they mean for ``small``."""
     vit = copy.deepcopy(vit)
     norm = vit.model.norm
     torch.nn.init.ones_(norm.weight), torch.nn.init.zeros_(norm.bias)
-    std, mean = torch.std_mean(vit.extract(sized(vit, reference, GRID), quiet=True), (0, 2, 3))
+    std, mean = torch.std_mean(vit.extract(sized(vit, reference, side), quiet=True), (0, 2, 3))
     norm.weight.data.copy_(1 / std), norm.bias.data.copy_(-mean / std)
     return vit
 

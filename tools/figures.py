@@ -270,6 +270,29 @@ def hero_08() -> Tensor:
     return strip([enlarged(above, panels.shape[0], panels.shape[0], "bilinear"), panels])
 
 
+def hero_10() -> Tensor:
+    """A photo of a room that no network was trained on, and what networks see of it as colors of one basis: the small one at
+    three of its blocks, original and 3D-aware, and two controls, one untrained with patches of 16 pixels, one of wrong poses."""
+    from matplotlib.figure import Figure
+
+    image, blocks, seen = f3d.room(10, 5, 448).images[4:], (4, 6, 8), {}
+    for name, weights in {"original": "original", "3D-aware": "fit3d"}.items():
+        found = f3d.load_vit("small", weights, device="cpu").extract(image, block=[b - 1 for b in blocks], quiet=True)
+        seen |= {f"{name}, block {b}": feats for b, feats in zip(blocks, found, strict=True)}
+    untrained = f3d.load_vit("vit_tiny_patch16_224", "random", device="cpu")
+    seen["untrained ViT-Ti"] = untrained.extract(F.interpolate(image, (512, 512), mode="bilinear").clamp(0, 1), quiet=True)
+    seen["wrong poses"] = f3d.load_vit("small", "wrong_poses", device="cpu").extract(image, quiet=True)
+    colors = f3d.viz.pca_colors(seen)
+    figure = Figure(figsize=(9.6, 3.9), layout="constrained")
+    names = [*list(seen)[:3], "untrained ViT-Ti", *list(seen)[3:6], "wrong poses"]
+    axes = figure.subplot_mosaic([["photo", *names[:4]], ["photo", *names[4:]]])
+    for name, axis in axes.items():
+        axis.imshow(image[0].permute(1, 2, 0) if name == "photo" else colors[name][0], interpolation="nearest")
+        axis.set_title(name, fontsize=9)
+        axis.axis("off")
+    return drawn(figure)
+
+
 def pyramid(camera, length: float) -> Tensor:  # [P, 3]
     """Points along the edges of a camera's field of view, as far as ``length``."""
     corners = camera.unproject(torch.full((camera.height, camera.width), length))[[0, 0, -1, -1], [0, -1, -1, 0]]
@@ -279,7 +302,7 @@ def pyramid(camera, length: float) -> Tensor:  # [P, 3]
 
 FIGURES = {
     f.__name__: f
-    for f in (hero, ride, room, hero_00, hero_01, hero_02, hero_03, hero_04, hero_05, hero_06, hero_07, hero_08)
+    for f in (hero, ride, room, hero_00, hero_01, hero_02, hero_03, hero_04, hero_05, hero_06, hero_07, hero_08, hero_10)
 }  # fmt: skip
 
 
