@@ -1,7 +1,6 @@
 """Does the effect of 3D-aware fine-tuning hold for another network? On equal ground: python -m bench.bench_backbones
 
-    make bench ONLY=backbones                   # five repetitions, and lesson 10 with five sets of rooms
-    python -m bench.bench_backbones study       # the repetitions alone; what was measured stays in cache/backbones
+    make bench ONLY=backbones      # five repetitions, four minutes of one core each; a finished one stays in cache/backbones
 
 Each network sees the same rooms on the same grid of patches, whatever its patch size, and every channel is evened by the
 same photos. The training is lesson 10's, of seconds: what it gains is small beside the shipped network's 48 rooms.
@@ -12,14 +11,8 @@ from __future__ import annotations
 import copy
 import functools
 import json
-import os
-import re
-import sys
-import tempfile
 import time
-from pathlib import Path
 
-import nbformat
 import torch
 import torch.nn.functional as F
 
@@ -30,7 +23,6 @@ from fit3d_lite.base.whole import replace_when_whole
 from fit3d_lite.finetuning import ShuffledPoses
 from fit3d_lite.probing.seeds import paired
 from fit3d_lite.rooms import SEEDS
-from tools.execute import execute
 
 from .judge import kept_room
 from .report import ROOT, table, write
@@ -41,6 +33,7 @@ TRAIN, COUNT = (3, 6), 4_000  # rooms and photos of each, Gaussians of a room: a
 JUDGED = {"probe_train": (10, 3), "probe_val": (3, 3), "probe_test": (12, 4)}
 SHORT = {"epochs": 2, "batch": 2, "warmup": 3}
 NARROW = 32  # channels
+LARGER, FIRST = ("small, first 6 blocks", "small, first 8 blocks", "small, random weights"), 3  # in the first repetitions alone
 METRICS = ("mIoU", "RMSE, m", "recall, 10 px", "AMI")
 PAIRS = (("3D-aware", "original"), ("wrong poses", "original"), ("3D-aware", "wrong poses"))
 
@@ -122,6 +115,8 @@ def repetition(number: int) -> dict:
     made = {f"small, first {b} blocks": first_blocks(small["original"], b) for b in (4, 6, 8)}
     made["small, random weights"] = f3d.load_vit("small", "random", device="cpu", seed=number)
     made["ViT-Ti/16, random weights"] = f3d.load_vit("vit_tiny_patch16_224", "random", device="cpu", seed=number)
+    if number >= FIRST:
+        made = {name: vit for name, vit in made.items() if name not in LARGER}
     found = {"scores": {}, "narrow": {}, "motorcycle": {}}
     for name, vit in made.items():
         begin = time.process_time()
@@ -142,26 +137,6 @@ def repetition(number: int) -> dict:
     return found
 
 
-def lesson(number: int) -> dict[str, float]:
-    """The card of lesson 10 with another set of rooms."""
-    source = next((ROOT / "notebooks").glob("10_*.ipynb"))
-    nb = nbformat.read(source, as_version=4)
-    for cell in nb.cells:
-        cell.source = re.sub(r"^SET = 0 ", f"SET = {number} ", cell.source, flags=re.MULTILINE)
-        cell.source = cell.source.replace("run = f3d.setup(", "from fit3d_lite.course.settings import Settings\n"
-                                          "Settings.strict = property(lambda self: False)\nrun = f3d.setup(")  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ |= {"FIT3D_CACHE": folder, "FIT3D_PROFILE": "quick", "PYTHONPATH": str(ROOT)}
-        path = Path(folder) / source.name
-        nbformat.write(nb, path)
-        done = execute(path, timeout=1800)
-    if done.error:
-        raise RuntimeError(f"lesson 10, set {number}, ended in cell {done.failed_cell}: {done.error}")
-    shown = [out.get("data", {}) for cell in done.nb.cells for out in cell.get("outputs", [])]
-    card = next(data["application/vnd.fit3d.card+json"] for data in shown if "application/vnd.fit3d.card+json" in data)
-    return {row["name"]: row["value"] for row in card["rows"]}
-
-
 def kept(name: str, make) -> dict:
     path = KEPT / f"{name}.json"
     if not path.is_file():
@@ -177,37 +152,34 @@ def spread(values) -> str:
     return f"{values.mean():.3f} ± {values.std():.3f}"
 
 
-def main(asked: list[str]) -> None:
+def main() -> None:
     runs = [kept(f"study_{number}", functools.partial(repetition, number)) for number in range(REPETITIONS)]
-    if asked == ["study"]:
-        return
-    lessons = [kept(f"lesson_{number}", functools.partial(lesson, number)) for number in range(REPETITIONS)]
-    write("backbones", report(runs, lessons))
+    write("backbones", report(runs))
 
 
-def report(runs: list[dict], lessons: list[dict]) -> str:
-    def of(name, version, at):
-        return [run["scores"][name][version][at] for run in runs]
+def report(runs: list[dict]) -> str:
+    def of(what, name, version):
+        """In each repetition that has this network."""
+        return [run[what][name][version] for run in runs if name in run[what]]
 
     networks = {name: list(versions) for name, versions in runs[0]["scores"].items()}
     body, said, width, beside = [], [], [], []
     for name, versions in networks.items():
         for v in versions:
-            real = spread([run["motorcycle"][name][v] for run in runs])
-            body.append([name, v, *(spread(of(name, v, at)) for at in range(4)), real])
+            columns = list(zip(*of("scores", name, v), strict=True))
+            body.append([name, v, len(columns[0]), *map(spread, columns), spread(of("motorcycle", name, v))])
         for after, before in PAIRS:
-            both = [(of(name, before, at), of(name, after, at)) for at in range(4)]
+            both = zip(zip(*of("scores", name, before), strict=True), zip(*of("scores", name, after), strict=True), strict=True)
             said.append([name, f"{after} − {before}", *(str(paired(*pair)) for pair in both)])
-        few = [[run["narrow"][name][v] for run in runs] for v in ("original", "3D-aware")]
+        few = of("narrow", name, "original"), of("narrow", name, "3D-aware")
         width.append([name, *map(spread, few), paired(*few)])
-    whole, coarse = of("small, shipped", "original", 0), [run["coarse"][0] for run in runs]
+    whole, coarse = [x[0] for x in of("scores", "small, shipped", "original")], [run["coarse"][0] for run in runs]
     for v in runs[0]["beside"]:
         beside.append([f"original beside {v}", *(spread([run["beside"][v][at] for run in runs]) for at in (0, 1))])
-    card = {row: [one[row] for one in lessons] for row in lessons[0]}
-    rows = [[row, spread(x), f"{min(x):.3f} to {max(x):.3f}"] for row, x in card.items()]
+    more = [[run["beside"][v][0] for run in runs] for v in ("wrong poses", "3D-aware")]
     return "\n\n".join([
         f"# Does the effect hold for another network?\n\n{ABOUT}",
-        table(["network", "version", *METRICS, "motorcycle, recall 5 px"], body),
+        table(["network", "version", "repetitions", *METRICS, "motorcycle, recall 5 px"], body),
         "## Paired over repetitions\n\nTwo-sided t; for RMSE less is better. "
         f"{4 * len(said)} comparisons: one in twenty may be luck.",
         table(["network", "difference", *METRICS], said),
@@ -215,10 +187,9 @@ def report(runs: list[dict], lessons: list[dict]) -> str:
         table(["network", "original", "3D-aware", "difference"], width),
         "## Beside the original\n\nThe shipped small network; the original beside itself is the original twice.",
         table(["features", "mIoU", "RMSE, m"], beside),
+        f"With right rather than wrong poses beside it, mIoU: {paired(*more)}.",
         "## The grid alone\n\nThe original small network, mIoU by patches a side: "
         f"{GRID // 2} {spread(coarse)}, {GRID} {spread(whole)}; {paired(coarse, whole)}.",
-        "## Lesson 10 itself, five sets of rooms\n\nIts card in the quick profile, `SET = 0` to `4`: where its ranges come from.",
-        table(["row", "mean ± standard deviation", "lowest to highest"], rows),
     ])  # fmt: skip
 
 
@@ -231,7 +202,7 @@ poses. "Shipped" are the networks that come with the course, trained on 48 rooms
 probes fitted on 10 rooms, strength chosen on 3, tested on 12; by recall between 4 views of each test room, and by 12
 k-means groups against labels: means of what is measured in each test room.
 {REPETITIONS} repetitions, each with rooms of its own to train on and to be judged on, and random weights of its own: mean ±
-standard deviation."""
+standard deviation. Three networks that take longer are in the first {FIRST} alone."""
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
