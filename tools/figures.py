@@ -270,6 +270,14 @@ def hero_08() -> Tensor:
     return strip([enlarged(above, panels.shape[0], panels.shape[0], "bilinear"), panels])
 
 
+def hero_09() -> Tensor:
+    """Gains over the original against the number of rooms, in labels, depth and points found again: 3D targets rise, wrong
+    poses fall, a blur in 2D helps depth alone."""
+    from fit3d_lite.course import course_table, gain_chart
+
+    return drawn(gain_chart(course_table(), "rooms", x="rooms"))
+
+
 def hero_10() -> Tensor:
     """A photo of a room that no network was trained on, and what networks see of it as colors of one basis: the small one at
     three of its blocks, original and 3D-aware, and two controls, one untrained with patches of 16 pixels, one of wrong poses."""

@@ -34,13 +34,14 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from ..base.inputs import check_whole, existing_file
+from ..base.machine import asset
 from ..base.whole import check_writable, replace_when_whole
 from .point import TAUGHT, Point, measure, point_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Study", "points_of", "read_grid", "run_points", "table_of"]
+__all__ = ["Study", "course_grid", "course_table", "points_of", "read_grid", "run_points", "table_of"]
 
 VERSION = 1  # of what a point does; another one measures everything anew
 ORIGINAL = "original"
@@ -73,6 +74,18 @@ def read_grid(path: str | Path) -> tuple[list[Study], int]:
     if not studies:
         raise ValueError(f"{path} has no [[study]].")
     return [_study(path, content.get("base", {}), study) for study in studies], repetitions
+
+
+def course_grid() -> list[Study]:
+    """The studies of the course: what was asked, and what was expected before it was measured."""
+    return read_grid(asset("ablations.toml"))[0]
+
+
+def course_table() -> pd.DataFrame:
+    """What came out, one line for each study, row, repetition and way (assets/ablations.csv)."""
+    import pandas as pd
+
+    return pd.read_csv(asset("ablations.csv"))
 
 
 def _study(path: Path, base: Mapping, given: Mapping) -> Study:

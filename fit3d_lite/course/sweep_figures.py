@@ -97,7 +97,7 @@ def gain_chart(table: pd.DataFrame, study: str, metrics: Sequence[str] = ("miou"
             at = range(len(names))
             axes.hlines(at, low, high, colors=colors, linewidth=2)
             axes.scatter(gain, at, c=colors, zorder=3)
-            axes.set_yticks(at, names)
+            axes.set_yticks(at, [SAID.get(name, name) for name in names])
             axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_title(title, fontsize=10)
     if x and rows.control.nunique() > 1:
@@ -107,6 +107,7 @@ def gain_chart(table: pd.DataFrame, study: str, metrics: Sequence[str] = ("miou"
 
 def write_results(studies: Sequence[Study], table: pd.DataFrame, out: str | Path) -> None:
     """``table.csv``, ``gains.csv`` and one PNG a study, of the studies that have a point. ValueError when none has."""
+    import matplotlib.pyplot as plt
     import pandas as pd
 
     from ..viz.paper import save
@@ -121,4 +122,6 @@ def write_results(studies: Sequence[Study], table: pd.DataFrame, out: str | Path
     for study, way in itertools.product((s for s in studies if s.name in set(table.study)), ("alone", "beside")):
         numbers = [key for key in study.varied if key != "control" and table[table.study == study.name][key].dtype.kind in "if"]
         metrics = ("miou", "rmse", "recall_20") if way == "alone" else ("miou", "rmse")
-        save(gain_chart(table, study.name, metrics, numbers[0] if numbers else None, way), out / f"{study.name}_{way}.png")
+        figure = gain_chart(table, study.name, metrics, numbers[0] if numbers else None, way)
+        save(figure, out / f"{study.name}_{way}.png", width=figure.get_figwidth(), dpi=110)
+        plt.close(figure)
