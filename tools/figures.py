@@ -310,7 +310,9 @@ def pyramid(camera, length: float) -> Tensor:  # [P, 3]
 
 FIGURES = {
     f.__name__: f
-    for f in (hero, ride, room, hero_00, hero_01, hero_02, hero_03, hero_04, hero_05, hero_06, hero_07, hero_08, hero_10)
+    for f in (
+        hero, ride, room, hero_00, hero_01, hero_02, hero_03, hero_04, hero_05, hero_06, hero_07, hero_08, hero_09, hero_10,
+    )
 }  # fmt: skip
 
 

@@ -1,0 +1,61 @@
+"""The course's study as tables: what was asked and expected, and every gain with its interval, from assets/ablations.csv.
+
+    make bench ONLY=ablations                                  # seconds: the tables, of the points that are measured
+    python -m fit3d_lite ablate assets/ablations.toml --work cache/ablations --out cache/ablations/out      # hours: the points
+"""
+
+from __future__ import annotations
+
+from fit3d_lite.course import course_grid, course_table, gains
+
+from .report import table, write
+
+SHOWN = {  # column: (way, metric)
+    "labels, mIoU": ("alone", "miou"), "depth, RMSE m": ("alone", "rmse"), "found again, 20 px": ("alone", "recall_20"),
+    "masks carried, mIoU": ("alone", "masks"), "groups, AMI": ("alone", "ami"), "motorcycle, 10 px": ("alone", "pair"),
+    "labels beside": ("beside", "miou"), "depth beside": ("beside", "rmse"),
+}  # fmt: skip
+
+
+def said(line) -> str:
+    if line.low != line.low:  # one repetition has no interval
+        return f"{line.gain:+.3f}"
+    return f"{line.gain:+.3f} ({line.low:+.3f} to {line.high:+.3f})"
+
+
+def section(study, lines) -> str:
+    """The gains of one study as Markdown, or nothing where none is measured."""
+    body = []
+    for row in study.points:
+        if row == study.against.get(row, row):
+            continue  # the untrained
+        here = lines.loc[lines.row == row].set_index(["way", "metric"])
+        if here.empty:
+            continue
+        body.append([row, int(here.pairs.max()), *(said(here.loc[key]) if key in here.index else "" for key in SHOWN.values())])
+    return f"## {study.question}\n\nExpected: {study.expected}\n\n" + table(["", "repetitions", *SHOWN], body)
+
+
+def main() -> None:
+    runs = course_table()
+    plain = runs[(runs.row == "original") & (runs.study == "rooms") & (runs.way == "alone")]
+    hours = runs.drop_duplicates([c for c in runs if c not in ("study", "row", "against")]).query("way == 'beside'")
+    hours = hours.groupby("device").seconds.sum() / 3600
+    spent = ", ".join(f"{h:.1f} process-hours with {'a GPU shared by fifteen' if device.startswith('cuda') else 'one CPU core'}" for device, h in hours.items())
+    sections = [section(study, gains(runs, study.name)) for study in course_grid() if study.name in set(runs.study)]
+    write("ablations", f"""# When does 3D-aware fine-tuning help?
+
+The small ViT. Of each study one thing varies; a repetition has rooms of its own to learn from, 20 to fit the ridge probe and
+choose its strength, 24 to be judged on (12 for agreement, 8 for groups), 4 views of 224² each. Numbers are gains over the same
+network untrained, judged the same way: mean paired difference with its 95 % interval (Student's t over the repetitions). For
+RMSE less is better. "Beside" is read from the features of both side by side, against the original twice. The untrained
+original itself: mIoU {plain.miou.mean():.3f}, RMSE {plain.rmse.mean():.3f} m, found again {plain.recall_20.mean():.3f}, masks
+{plain.masks.mean():.3f}, AMI {plain.ami.mean():.3f}, motorcycle {plain['pair'].mean():.3f}.
+
+Points are judged where they were trained, and the untrained on a CPU; rooms are the same bits on both. {spent}.
+
+""" + "\n\n".join(sections))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
