@@ -6,10 +6,17 @@
 
 from __future__ import annotations
 
+from statistics import mean, stdev
+
+import torch
+import torch.nn.functional as F
+
+import fit3d_lite as f3d
 from fit3d_lite.course import course_grid, course_table, gains
 
 from .report import table, write
 
+DIMS, ROOMS = (8, 16, 32, 64, 128), range(5, 10)
 SHOWN = {  # column: (way, metric)
     "labels, mIoU": ("alone", "miou"), "depth, RMSE m": ("alone", "rmse"), "found again, 20 px": ("alone", "recall_20"),
     "masks carried, mIoU": ("alone", "masks"), "groups, AMI": ("alone", "ami"), "motorcycle, 10 px": ("alone", "pair"),
@@ -36,6 +43,27 @@ def section(study, lines) -> str:
     return f"## {study.question}\n\nExpected: {study.expected}\n\n" + table(["", "repetitions", *SHOWN], body)
 
 
+def numbers_a_gaussian() -> str:
+    """Lesson 09's section 6 for five rooms: cosine between renders and the ViT's own features of photos that were held out."""
+    vit, found = f3d.load_vit("small", device="cpu"), {dim: [] for dim in (*DIMS, "all")}
+    for seed in ROOMS:
+        seen, held = f3d.room(seed, 16, 224).split(4)
+        truth, feats = (vit.extract(part.images, quiet=True) for part in (held, seen))
+        cloud = f3d.Gaussians.from_depth(seen)
+        for dim, cosines in found.items():
+            field = f3d.lift(cloud, seen.cameras, feats, **({} if dim == "all" else {"method": "closed", "dim": dim}))
+            maps = [field.render(camera, *truth.shape[-2:]) for camera in held.cameras]
+            parts = [F.cosine_similarity(f, t, dim=0)[mask] for (f, mask), t in zip(maps, truth, strict=True)]
+            cosines.append((torch.cat(parts).mean().item(), field.bytes / 2**20))
+    body = []
+    for dim, pairs in found.items():
+        cosines, sizes = zip(*pairs, strict=True)
+        off = [a - b for a, (b, _) in zip(cosines, found["all"], strict=True)]
+        body.append([dim, f"{mean(cosines):.3f} ± {stdev(cosines):.3f}", f"{min(off):+.3f} to {max(off):+.3f}", f"{mean(sizes):.1f}"])
+    head = ["numbers, D", "cosine, held out", "less that of all, by room", "MB"]
+    return f"## How many numbers a Gaussian?\n\n`closed`, rooms {ROOMS[0]} to {ROOMS[-1]}.\n\n" + table(head, body)
+
+
 def main() -> None:
     runs = course_table()
     plain = runs[(runs.row == "original") & (runs.study == "rooms") & (runs.way == "alone")]
@@ -54,7 +82,7 @@ original itself: mIoU {plain.miou.mean():.3f}, RMSE {plain.rmse.mean():.3f} m, f
 
 Points are judged where they were trained, and the untrained on a CPU; rooms are the same bits on both. {spent}.
 
-""" + "\n\n".join(sections))  # fmt: skip
+""" + "\n\n".join([*sections, numbers_a_gaussian()]))  # fmt: skip
 
 
 if __name__ == "__main__":
