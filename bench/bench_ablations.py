@@ -59,7 +59,8 @@ def numbers_a_gaussian() -> str:
     for dim, pairs in found.items():
         cosines, sizes = zip(*pairs, strict=True)
         off = [a - b for a, (b, _) in zip(cosines, found["all"], strict=True)]
-        body.append([dim, f"{mean(cosines):.3f} ± {stdev(cosines):.3f}", f"{min(off):+.3f} to {max(off):+.3f}", f"{mean(sizes):.1f}"])
+        less = f"{min(off):+.3f} to {max(off):+.3f}"
+        body.append([dim, f"{mean(cosines):.3f} ± {stdev(cosines):.3f}", less, f"{mean(sizes):.1f}"])
     head = ["numbers, D", "cosine, held out", "less that of all, by room", "MB"]
     return f"## How many numbers a Gaussian?\n\n`closed`, rooms {ROOMS[0]} to {ROOMS[-1]}.\n\n" + table(head, body)
 
@@ -69,7 +70,8 @@ def main() -> None:
     plain = runs[(runs.row == "original") & (runs.study == "rooms") & (runs.way == "alone")]
     hours = runs.drop_duplicates([c for c in runs if c not in ("study", "row", "against")]).query("way == 'beside'")
     hours = hours.groupby("device").seconds.sum() / 3600
-    spent = ", ".join(f"{h:.1f} process-hours with {'a GPU shared by fifteen' if device.startswith('cuda') else 'one CPU core'}" for device, h in hours.items())
+    where = {"cpu": "one CPU core", "cuda:0": "a fifteenth of an H100"}
+    spent = ", ".join(f"{h:.1f} hours on {where.get(device, device)}" for device, h in hours.items())
     sections = [section(study, gains(runs, study.name)) for study in course_grid() if study.name in set(runs.study)]
     write("ablations", f"""# When does 3D-aware fine-tuning help?
 
@@ -80,7 +82,7 @@ RMSE less is better. "Beside" is read from the features of both side by side, ag
 original itself: mIoU {plain.miou.mean():.3f}, RMSE {plain.rmse.mean():.3f} m, found again {plain.recall_20.mean():.3f}, masks
 {plain.masks.mean():.3f}, AMI {plain.ami.mean():.3f}, motorcycle {plain['pair'].mean():.3f}.
 
-Points are judged where they were trained, and the untrained on a CPU; rooms are the same bits on both. {spent}.
+Points are judged where they were trained, and the untrained on a CPU; rooms are the same bits on both. In all {spent}.
 
 """ + "\n\n".join([*sections, numbers_a_gaussian()]))  # fmt: skip
 

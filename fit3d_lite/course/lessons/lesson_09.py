@@ -105,7 +105,7 @@ QUIZ = [
         "No: it says the mean of the room everywhere, and knows less of places and labels.",
         "Targets from other cameras of the same room teach one thing: which room it is.",
         {
-            "Yes, for retrieval of photos.": "Of the rooms it can tell by their mean color perhaps. Masks, labels and depth fell.",
+            "Yes, for retrieval of photos.": "It may tell rooms by their mean color. Masks, labels and depth fell.",
             "Yes, the poses do not matter then.": "They decide labels, depth and agreement, which all fell.",
             "The measure must be wrong.": "It is right, and it is one of many. That is why there are many.",
         },
