@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 import zipfile
 
 import h5py
@@ -72,6 +73,14 @@ def test_the_few_frames_of_nyuv2_are_enough_for_both_splits(tmp_path):
     assert len(learned) > 60 and len(tested) > 27 and profiles.small_nyu(path) == path
     with h5py.File(path) as file:
         assert file["images"].shape[1:] == (3, 640, 480)
+
+
+def test_the_pretended_gpu_is_still_there_when_the_lesson_begins(tmp_path):
+    first = profiles.FIRST.format(root=str(ROOT), standins=str(ROOT / "tests" / "standins"), profile="middle",
+                                  cache=str(tmp_path), gpu=True)  # fmt: skip
+    look = "import gc; gc.collect(); import torch; print(torch.zeros(1, device='cuda').device)"
+    said = subprocess.run([sys.executable, "-c", first + look], cwd=ROOT, capture_output=True, text=True)
+    assert said.stdout.rstrip().endswith("cuda:0"), said.stderr
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.name)
