@@ -308,12 +308,35 @@ def pyramid(camera, length: float) -> Tensor:  # [P, 3]
     return torch.cat([a + torch.linspace(0, 1, 16)[:, None] * (b - a) for a, b in lines])
 
 
-FIGURES = {
-    f.__name__: f
-    for f in (
-        hero, ride, room, hero_00, hero_01, hero_02, hero_03, hero_04, hero_05, hero_06, hero_07, hero_08, hero_09, hero_10,
-    )
-}  # fmt: skip
+def hero_A1() -> Tensor:
+    """A photo of a room; the points before its camera by their distance, hidden ones as rings; height and planarity, carried to
+    the pixels by the view matrix."""
+    from matplotlib.figure import Figure
+
+    from fit3d_lite.light3d import samples_of
+
+    room = f3d.room(2, 4, 224)
+    views = [sample.view for sample in samples_of(room, (112, 112), 1500)]
+    weights = [(view.W.t() @ torch.ones(112 * 112, 1))[:, 0] for view in views]
+    at = max(range(len(views)), key=lambda i: (weights[i] < 0.25).float().mean())  # the view that hides the most
+    view, seen = views[at], weights[at] >= 0.25
+    uv = (view.points @ room.resized(112, 112).cameras[at].K.T)[:, :2] / view.points[:, 2:]
+    height, planarity = view.carry(view.handmade[:, [0, 4]])
+    figure = Figure(figsize=(9.2, 2.6), layout="constrained")
+    axes = figure.subplots(1, 4)
+    axes[0].imshow(room.images[at].movedim(0, -1)), axes[0].set_title("photo")
+    axes[1].scatter(*uv[seen].T, c=view.points[seen, 2], s=7, cmap=MAPS["depth"])
+    axes[1].scatter(*uv[~seen].T, s=7, facecolors="none", edgecolors="C3", linewidths=0.6)
+    axes[1].set(title="points; hidden: rings", xlim=(0, 112), ylim=(112, 0), aspect="equal")
+    axes[2].imshow(height, cmap=MAPS["similarity"]), axes[2].set_title("W @ height")
+    axes[3].imshow(planarity, cmap=MAPS["similarity"]), axes[3].set_title("W @ planarity")
+    for ax in axes:
+        ax.set(xticks=[], yticks=[])
+    return drawn(figure, dpi=100)
+
+
+FIGURES = {"hero": hero, "ride": ride, "room": room}
+FIGURES |= {name: made for name, made in sorted(globals().items()) if name.startswith("hero_")}
 
 
 def pixels(panel: Tensor) -> Image.Image:  # [H, W, 3] in 0..1

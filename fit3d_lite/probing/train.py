@@ -111,7 +111,8 @@ def fit_head(
 
     Raises FloatingPointError when the loss is no longer finite.
     """
-    optimizer = torch.optim.AdamW(head.parameters(), lr=training.rate, weight_decay=training.weight_decay)
+    groups = getattr(head, "parameter_groups", head.parameters)()  # a group may learn at a "share" of the rate
+    optimizer = torch.optim.AdamW(groups, lr=training.rate, weight_decay=training.weight_decay)
     checked = {round(training.steps * (k + 1) / training.checks) for k in range(training.checks)} if validate else ()
     best, best_state = -math.inf, None
 
@@ -129,7 +130,7 @@ def fit_head(
         head.train()
         rate = training.rate_at(done)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("share", 1.0)
         loss = loss_of(done)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
