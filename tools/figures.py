@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 import fit3d_lite as f3d
+from fit3d_lite.retrieval import CHARACTERS, FACES, Index, Reader, lines, localize, pictures, train_encoder
 from fit3d_lite.viz.palette import MAPS, color_depth, color_labels, palette
 from fit3d_lite.viz.paths import between
 
@@ -299,6 +300,33 @@ def hero_10() -> Tensor:
         axis.set_title(name, fontsize=9)
         axis.axis("off")
     return drawn(figure)
+
+
+def hero_A2() -> Tensor:
+    """Characters in typefaces of training, held-out ones and Fraktur; lines as components take them apart, and how a reader
+    by retrieval reads them, with one example a character and one of Fraktur."""
+    import matplotlib.pyplot as plt
+
+    clean = pictures(CHARACTERS, FACES["training"])
+    encoder = train_encoder(clean)
+    new = pictures(CHARACTERS, FACES["Fraktur"])
+    reader = Reader(encoder, Index(encoder.embed(np.concatenate([clean[0], new[0]])), CHARACTERS * 2))
+    shown = [CHARACTERS.index(c) for c in "aegkstKRSQ01"]
+    rows = np.concatenate([clean[[0, 9, 10, 12, 13]], pictures(CHARACTERS, FACES["held out"][:2]), new])[:, shown]
+    plain, held, odd = FACES["training"][0], FACES["held out"], FACES["Fraktur"][1]
+    kinds = (held[0], "clean"), (held[3], "blur"), (plain, "old print"), (odd, "noise")
+    figure, axes = plt.subplots(len(kinds), 1, figsize=(5.4, 3.6))
+    for axis, (face, how) in zip(axes, kinds, strict=True):
+        line = localize(lines(face, how, 1, seed=11)[0][0])
+        axis.imshow(1 - line.ink, cmap="gray", vmin=0, vmax=1)
+        for x0, y0, x1, y1 in line.boxes:
+            axis.add_patch(plt.Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, color="#0072B2", lw=0.9))
+        axis.set_title("→ " + reader.read([line])[0], fontsize=10, loc="left", color="#D55E00")
+        axis.axis("off")
+    figure.tight_layout()
+    right = drawn(figure)
+    left = torch.tensor(1 - rows.transpose(0, 2, 1, 3).reshape(32 * len(rows), -1))[..., None].expand(-1, -1, 3)
+    return strip([enlarged(left, right.shape[0], round(left.shape[1] * right.shape[0] / left.shape[0]), "bilinear"), right])
 
 
 def pyramid(camera, length: float) -> Tensor:  # [P, 3]
