@@ -217,7 +217,8 @@ def measure(seed: int, clean, clean_words, found: Found, errors: Counter) -> Non
         found.add("new", name, "the new ones, one example added", accuracy(net, index, NEW, seed))
         found.add("new", name, "the others, after", accuracy(net, index, old, seed))
     head = Head(without.embed(pictures(old + NEW, TRAINING[:1])[0]), list(old + NEW))
-    found.add("new", "never seen, head fitted again", "the new ones, one example added", accuracy(without, head, NEW, seed))
+    again = accuracy(without, head, NEW, seed)
+    found.add("new", "never seen, linear head fitted again", "the new ones, one example added", again)
     pixels = Pixels()
     index = Index(pixels.embed(pictures(old + NEW, TRAINING[:1])[0]), old + NEW)
     found.add("new", "pixels (control)", "the new ones, one example added", accuracy(pixels, index, NEW, seed))
@@ -292,7 +293,7 @@ def main() -> None:
         found.table("system", "typeface") if system_faces() else "None was found.",
         "## CER over examples a class", found.table("curve", "examples"),
         f"## New characters ({NEW}), accuracy of single varied characters in held-out typefaces", found.table("new", "encoder"),
-        "## CER in a new typeface: lines in bold Fraktur, examples of the regular one added, nothing trained",
+        "## A new typeface: lines in bold Fraktur, examples of the regular one added, nothing trained",
         found.table("typeface", "lines"),
         "## The photo of a page, five lines", found.table("page", "reader"),
         "scikit-image's other picture with writing, `text`, is handwriting on ruled paper: no line of it can be cut out and no "
