@@ -35,6 +35,7 @@ SHORT = {"epochs": 2, "batch": 2, "warmup": 3}
 NARROW = 32  # channels
 LARGER, FIRST = ("small, first 6 blocks", "small, first 8 blocks", "small, random weights"), 3  # in the first repetitions alone
 METRICS = ("mIoU", "RMSE, m", "recall, 10 px", "AMI")
+TOGETHER = "Here mIoU and RMSE are over the pixels of all test rooms together; above they are means of rooms."
 PAIRS = (("3D-aware", "original"), ("wrong poses", "original"), ("3D-aware", "wrong poses"))
 
 
@@ -183,9 +184,9 @@ def report(runs: list[dict]) -> str:
         "## Paired over repetitions\n\nTwo-sided t; for RMSE less is better. "
         f"{4 * len(said)} comparisons: one in twenty may be luck.",
         table(["network", "difference", *METRICS], said),
-        f"## Equal width: mIoU at {NARROW} channels\n\nThe {NARROW} directions that vary most on six training photos.",
+        f"## Equal width: mIoU at {NARROW} channels\n\nThe {NARROW} directions that vary most on six training photos. {TOGETHER}",
         table(["network", "original", "3D-aware", "difference"], width),
-        "## Beside the original\n\nThe shipped small network; the original beside itself is the original twice.",
+        f"## Beside the original\n\nThe shipped small network; the original beside itself is the original twice. {TOGETHER}",
         table(["features", "mIoU", "RMSE, m"], beside),
         f"With right rather than wrong poses beside it, mIoU: {paired(*more)}.",
         "## The grid alone\n\nThe original small network, mIoU by patches a side: "
