@@ -63,7 +63,9 @@ def test_a_room_imports_from_rooms_above_it_only_and_in_no_circle(room):
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_is_small_and_says_what_it_is(room):
-    assert len(FILES[room]) - 1 <= 13
+    # A lesson has a file of its own; beside them stands records.py.
+    most = len(list((ROOT / "notebooks").glob("*.ipynb"))) + 1 if room == "course/lessons" else 13
+    assert len(FILES[room]) - 1 <= most
     says = ast.get_docstring(ast.parse((HOUSE / room / "__init__.py").read_text(encoding="utf-8"))) or ""
     assert 3 <= len([line for line in says.splitlines() if line.strip()]) <= 12, f"{room}/__init__.py says {says!r}"
 
