@@ -83,5 +83,5 @@ def frustum(cloud: Gaussians, camera: Camera, up: tuple = (0.0, 0.0, 1.0)) -> Fr
     points = cloud.means[keep] @ pose[:3, :3].T + pose[:3, 3]
     number = keep.cumsum(0) - 1  # of a point among those kept
     size = (camera.height * camera.width, len(points))
-    W = torch.sparse_csr_tensor(W.crow_indices(), number[W.col_indices()], W.values(), size)
+    W = torch.sparse_csr_tensor(W.crow_indices().long(), number[W.col_indices()], W.values(), size)
     return Frustum(points, W, camera.height, camera.width, pose[:3, :3] @ torch.tensor(up).to(pose))
