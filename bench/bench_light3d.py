@@ -103,15 +103,16 @@ def text(found: dict[str, list[dict]]) -> str:
              ("3D-aware ViT + points", "3D-aware ViT + another room's points"), ("ViT + points", "ViT + random numbers"),
              ("3D-aware ViT + points", "3D-aware ViT + random numbers"), ("ViT + points", "ViT + handmade geometry")]  # fmt: skip
     told = [[one, other, difference(one, other)] for one, other in pairs if one in miou and other in miou]
-    fewest = min(map(len, found.values()))
-    unfinished = f" **Unfinished**: some rows have {fewest} of {SEEDS_RUN} seeds, and controls may be missing."
+    rows = [f"{base} {SAID[way]}".strip() for way, bases in WAYS.items() for base in bases]
+    short = [f"{row} ({len(found.get(row, []))})" for row in rows if len(found.get(row, [])) < SEEDS_RUN]
+    unfinished = f" **Unfinished**, with fewer than {SEEDS_RUN} seeds: {', '.join(short)}." if short else ""
     return (
         f"# Points at hand, and 3D in training\n\nLabels of {len(CLASSES)} classes in drawn rooms: {TRAIN} rooms × {VIEWS} views "
         f"to learn from, {TEST} × {VIEWS} others to test, for each seed rooms, first weights and order of its own. RGB: a U-Net "
         f"from scratch, {SIZE}² pixels. ViT: frozen features of photos of 224², a linear head; judged on labels of {SIZE}² too. "
         f"At most {POINTS} points a room, PointNet as wide as the paper's; {STEPS} steps of 2 views for every row. Seconds are "
         "those of one core for the training, beside other programs. In brackets the 95 % interval of the paired difference; * "
-        f"where it leaves 0 out.{unfinished * (fewest < SEEDS_RUN)}\n\n{table(head, body)}\n\n"
+        f"where it leaves 0 out.{unfinished}\n\n{table(head, body)}\n\n"
         f"{table(['row', 'minus', 'points of mean IoU'], told)}\n\n"
         f"So few steps are the start of a training: rows from scratch are still rising, and {STEPS} steps cannot say what points "
         "give to a network that was trained to its end. The paper (arXiv 2212.08334) starts from ImageNet, takes ScanNet and 50 "
