@@ -31,7 +31,7 @@ def said(line) -> str:
 
 
 def section(study, lines) -> str:
-    """The gains of one study as Markdown, or nothing where none is measured."""
+    """The gains of one study as Markdown, or nothing where it is not measured."""
     body = []
     for row in study.points:
         if row == study.against.get(row, row):
@@ -40,6 +40,8 @@ def section(study, lines) -> str:
         if here.empty:
             continue
         body.append([row, int(here.pairs.max()), *(said(here.loc[key]) if key in here.index else "" for key in SHOWN.values())])
+    if len(body) < 2:
+        return ""  # nothing of it but what other studies share
     return f"## {study.question}\n\nExpected: {study.expected}\n\n" + table(["", "repetitions", *SHOWN], body)
 
 
@@ -85,7 +87,7 @@ original itself: mIoU {plain.miou.mean():.3f}, RMSE {plain.rmse.mean():.3f} m, f
 Points are judged where they were trained, and the untrained on a CPU; rooms are the same on both but
 for one depth in a million. In all {spent}.
 
-""" + "\n\n".join([*sections, numbers_a_gaussian()]))  # fmt: skip
+""" + "\n\n".join([*filter(None, sections), numbers_a_gaussian()]))  # fmt: skip
 
 
 if __name__ == "__main__":
