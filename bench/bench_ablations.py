@@ -84,8 +84,8 @@ RMSE less is better. "Beside" is read from the features of both side by side, ag
 original itself: mIoU {plain.miou.mean():.3f}, RMSE {plain.rmse.mean():.3f} m, found again {plain.recall_20.mean():.3f}, masks
 {plain.masks.mean():.3f}, AMI {plain.ami.mean():.3f}, motorcycle {plain['pair'].mean():.3f}.
 
-Points are judged where they were trained, and the untrained on a CPU; rooms are the same on both but
-for one depth in a million. In all {spent}.
+Points are judged where they were trained, and the untrained on a CPU; rooms are the same bits on
+both. In all {spent}.
 
 """ + "\n\n".join([*filter(None, sections), numbers_a_gaussian()]))  # fmt: skip
 

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 import fit3d_lite as f3d
 from fit3d_lite import viz
 from fit3d_lite.backbones import ViT
+from fit3d_lite.backbones.shorten import first_blocks, standardise
 from fit3d_lite.base.whole import replace_when_whole
 from fit3d_lite.finetuning import ShuffledPoses
 from fit3d_lite.probing.seeds import paired
@@ -37,12 +38,6 @@ LARGER, FIRST = ("small, first 6 blocks", "small, first 8 blocks", "small, rando
 METRICS = ("mIoU", "RMSE, m", "recall, 10 px", "AMI")
 TOGETHER = "Here mIoU and RMSE are over the pixels of all test rooms together; above they are means of rooms."
 PAIRS = (("3D-aware", "original"), ("wrong poses", "original"), ("3D-aware", "wrong poses"))
-
-
-def first_blocks(vit: ViT, blocks: int) -> ViT:
-    model = copy.deepcopy(vit.model)
-    model.blocks = model.blocks[:blocks]
-    return ViT(model, vit.name, vit.config | {"depth": blocks}).eval()
 
 
 def sized(vit, images: torch.Tensor, side: int) -> torch.Tensor:
@@ -64,10 +59,7 @@ def reader(vit, reference: torch.Tensor, side: int = GRID):
 def evened(vit, reference: torch.Tensor, side: int = GRID) -> ViT:
     """The same, inside the last norm, so that the recipe's weights mean what they mean for ``small``."""
     vit = copy.deepcopy(vit)
-    norm = vit.model.norm
-    torch.nn.init.ones_(norm.weight), torch.nn.init.zeros_(norm.bias)
-    std, mean = torch.std_mean(vit.extract(sized(vit, reference, side), quiet=True), (0, 2, 3))
-    norm.weight.data.copy_(1 / std), norm.bias.data.copy_(-mean / std)
+    standardise(vit, sized(vit, reference, side))
     return vit
 
 

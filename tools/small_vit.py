@@ -26,6 +26,7 @@ from torch import Tensor
 
 from fit3d_lite.backbones.checkpoints import SMALL, save_vit
 from fit3d_lite.backbones.load import configuration
+from fit3d_lite.backbones.shorten import standardise
 from fit3d_lite.backbones.vit import ViT
 
 from .bootstrap import ROOT
@@ -116,18 +117,6 @@ def cut(state: dict[str, Tensor], blocks: int) -> ViT:
     kept = {key: t for key, t in state.items() if not key.startswith("blocks.") or int(key.split(".")[1]) < blocks}
     model.load_state_dict(kept, strict=True)
     return ViT(model, "small", config).eval()
-
-
-@torch.no_grad()
-def standardise(vit: ViT, photos: Tensor) -> None:  # [V, 3, H, W]
-    """Give the last norm the gain and bias with which each channel has mean 0 and standard deviation 1 on ``photos``."""
-    norm = vit.model.norm
-    norm.weight.fill_(1)
-    norm.bias.zero_()
-    feats = torch.cat([vit.extract(photo[None], quiet=True) for photo in photos])
-    mean, std = feats.mean((0, 2, 3)), feats.std((0, 2, 3))
-    norm.weight.copy_(1 / std)
-    norm.bias.copy_(-mean / std)
 
 
 def photographs(size: int = 448) -> Tensor:  # [6, 3, size, size]

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, fields, replace
 import torch
 import torch.nn.functional as F
 
+from ..backbones.shorten import first_blocks, standardise
 from ..backbones.vit import ViT, load_vit
 from ..base.inputs import check_whole
 from ..base.machine import usable_device
@@ -43,7 +44,7 @@ HEADS = ("ridge", "linear", "dpt")
 WAYS = ("alone", "beside")  # the original's features
 LEARN = 200  # rooms that a repetition may learn from
 JUDGES = {"probe_train": 16, "probe_val": 4, "probe_test": 24}  # rooms of a repetition to fit, choose and judge
-VIEWS, SIZE, VALIDATION = 4, 224, 4  # views of such a room, pixels a side; rooms that choose the probe's strength
+VIEWS, SIZE = 4, 224  # views of such a room, pixels a side
 AGREE, GROUPED, GROUPS = 12, 8, 20  # test rooms for agreement and for groups; groups of a room
 PAIR = 336, 504  # pixels of the photographed pair
 
@@ -152,22 +153,10 @@ def measure(point: Point, repetition: int = 0, device=None) -> list[dict]:
 @functools.lru_cache(maxsize=2)
 def network(point: Point, device: str) -> ViT:
     vit = load_vit(point.network, point.weights, device=device)
-    if point.blocks > vit.blocks:
-        raise ValueError(f"{point.network} has {vit.blocks} blocks, not {point.blocks}.")
-    if 0 < point.blocks < vit.blocks:
-        vit.model.blocks, vit.blocks = vit.model.blocks[: point.blocks], point.blocks
-        _standardised(vit, room(SEEDS["course"].start, 6, 224).images.to(device))
+    if point.blocks and point.blocks != vit.blocks:
+        vit = first_blocks(vit, point.blocks)
+        standardise(vit, room(SEEDS["course"].start, 6, 224).images.to(device))
     return vit
-
-
-@torch.no_grad()
-def _standardised(vit: ViT, images) -> None:
-    """The last norm was made for the last block: give each channel mean 0 and deviation 1 again, as "small" has them."""
-    norm = vit.model.norm
-    norm.weight.fill_(1), norm.bias.zero_()
-    feats = vit.extract(images, quiet=True, dtype=torch.float32).movedim(1, -1).flatten(0, 2)
-    std, mean = torch.std_mean(feats, 0)
-    norm.weight.copy_(1 / std), norm.bias.copy_(-mean / std)
 
 
 @functools.lru_cache(maxsize=256)
@@ -223,7 +212,7 @@ def _looked(vit: ViT, scene: Scene) -> tuple:  # [V, C, h, w], [V, C]
 
 def read(point: Point, vits: list[ViT], repetition: int, device: str) -> dict:
     """What a head reads from the features of these networks side by side."""
-    counts = {"probe_train": point.probe_rooms, "probe_val": VALIDATION, "probe_test": point.test_rooms}
+    counts = {"probe_train": point.probe_rooms, "probe_val": JUDGES["probe_val"], "probe_test": point.test_rooms}
     fit, choose, test = (_judges(use, count, repetition, device) for use, count in counts.items())
     if point.head == "ridge":
         rooms = {id(scene.images): scene for scene in (*fit, *choose, *test)}

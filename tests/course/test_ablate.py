@@ -158,8 +158,9 @@ def test_a_wrong_shard_or_study_is_refused(grid, tmp_path, shard, measured):
 
 def test_a_point_trains_and_judges_for_real(monkeypatch):
     """Small in every way; its numbers are those of the network that the same settings give by hand."""
-    for name, value in {"VIEWS": 2, "SIZE": 112, "VALIDATION": 1, "PAIR": (56, 84), "GROUPS": 4}.items():
+    for name, value in {"VIEWS": 2, "SIZE": 112, "PAIR": (56, 84), "GROUPS": 4}.items():
         monkeypatch.setattr(point, name, value)
+    monkeypatch.setitem(point.JUDGES, "probe_val", 1)
     monkeypatch.setattr(point, "_seen", functools.lru_cache(maxsize=2)(point._seen.__wrapped__))
     small = point_of(rooms=1, views=4, size=56, gaussians=300, probe_rooms=1, test_rooms=1, epochs=1)
     alone, beside = point.measure(small, 4, "cpu")

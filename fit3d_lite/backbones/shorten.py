@@ -1,0 +1,34 @@
+"""A ViT cut short after some of its blocks, and a last norm for features that it was not made for."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from .vit import ViT
+
+__all__ = ["first_blocks", "standardise"]
+
+
+def first_blocks(vit: ViT, blocks: int) -> ViT:
+    """A new ViT of the first ``blocks`` blocks and the last norm. ValueError where it has fewer."""
+    if not 1 <= blocks <= vit.blocks:
+        raise ValueError(f"{vit.name} has {vit.blocks} blocks, not {blocks}.")
+    model = copy.deepcopy(vit.model)
+    model.blocks = model.blocks[:blocks]
+    short = ViT(model, vit.name, vit.config | {"depth": blocks}).eval()
+    return short.to(vit.mean.device)
+
+
+@torch.no_grad()
+def standardise(vit: ViT, photos: Tensor) -> None:  # [V, 3, H, W]
+    """Give the last norm the gain and bias with which each channel has mean 0 and standard deviation 1 on ``photos``."""
+    norm = vit.model.norm
+    norm.weight.fill_(1)
+    norm.bias.zero_()
+    feats = torch.cat([vit.extract(photo[None], quiet=True, dtype=torch.float32) for photo in photos])
+    mean, std = feats.mean((0, 2, 3)), feats.std((0, 2, 3))
+    norm.weight.copy_(1 / std)
+    norm.bias.copy_(-mean / std)
