@@ -2,8 +2,8 @@
 
 Read setup first (device, precision, profile, cache, figure style, and what one lesson keeps for the next), then checks and
 cards; both go by what setup() left in settings, and tables gathers all cards for a paper. exercises and quiz judge and show
-what lessons/ asks. point, sweep and sweep_figures are ablations: one training judged in every way, many of them, and what
-differs; ablate is their command line.
+what lessons/ asks. point, measured, sweep and sweep_figures are ablations: settings of one training, how it is judged, many
+of them, and what differs; ablate is their command line.
 """
 
 from .cards import Row, card
@@ -15,7 +15,7 @@ from .tables import card_tables
 
 # Ablations train networks, and timm is four seconds that `import fit3d_lite` should not cost.
 _LATE = {
-    "Point": "point", "measure": "point", "point_of": "point", "course_grid": "sweep", "course_table": "sweep",
+    "Point": "point", "measure": "measured", "point_of": "point", "course_grid": "sweep", "course_table": "sweep",
     "gain_chart": "sweep_figures", "gains": "sweep_figures",
 }  # fmt: skip
 

@@ -36,14 +36,15 @@ from tqdm import tqdm
 from ..base.inputs import check_whole, existing_file
 from ..base.machine import asset
 from ..base.whole import check_writable, replace_when_whole
-from .point import TAUGHT, Point, measure, point_of
+from .measured import measure
+from .point import TAUGHT, Point, point_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Study", "course_grid", "course_table", "points_of", "read_grid", "run_points", "table_of"]
 
-VERSION = 1  # of what a point does; another one measures everything anew
+VERSION = 2  # of what a point does; another one measures everything anew
 ORIGINAL = "original"
 KEYS = {"name", "question", "expected", "base", "grid", "rows"}
 
@@ -151,7 +152,7 @@ def share_of(wanted: list[tuple[Point, int]], index: int, count: int) -> list[tu
 
 
 def _path(work: Path, point: Point, repetition: int) -> Path:
-    made = json.dumps([VERSION, point.settings, repetition], sort_keys=True)
+    made = json.dumps([VERSION, point.key, repetition], sort_keys=True)
     return work / f"point_{hashlib.sha256(made.encode()).hexdigest()[:20]}.json"
 
 

@@ -105,7 +105,7 @@ def finetune(
         raise ValueError(f"The weights are {vit.mean.dtype}, too coarse to train: load the ViT in float32; dtype= makes it fast.")
     scenes = [scenes] if isinstance(scenes, Scene) else scenes
     lifted = [lifted] if isinstance(lifted, Lifted | str | Path) else lifted
-    grid = _checked_grid(vit, scenes, lifted)
+    grid = _checked_grid(vit, scenes, lifted, recipe.finer)
     check_whole(1, every=every, watch=watch, at_once=at_once, stop=stop, shards=shards)
     if dtype not in (torch.float32, torch.float16, torch.bfloat16):
         raise ValueError(f"dtype must be torch.float32, torch.float16 or torch.bfloat16, got {dtype!r}.")
@@ -166,7 +166,7 @@ def finetune(
     return _finished(vit, trainer.student.vit, recipe, History(history))  # a copy that holds no trainer
 
 
-def _checked_grid(vit, scenes, lifted) -> tuple[int, int]:
+def _checked_grid(vit, scenes, lifted, finer: int) -> tuple[int, int]:
     for scene in scenes or ():
         check_kind(Scene, each_scene=scene)
     if not scenes:
@@ -182,10 +182,11 @@ def _checked_grid(vit, scenes, lifted) -> tuple[int, int]:
         raise ValueError(
             f"The scenes have photos of {len(sizes)} sizes ({said}, H×W): bring them to one by scene.resized(width, height)."
         )
-    grid = vit.grid(*sizes[0])
+    grid = tuple(finer * side for side in vit.grid(*sizes[0]))
     if isinstance(lifted, Targets) and (lifted.channels, lifted.grid) != (vit.channels, grid):
         raise ValueError(
-            f"The targets are {lifted.channels} channels on {lifted.grid}, the ViT gives {vit.channels} on {grid} (h, w)."
+            f"The targets are {lifted.channels} channels on {lifted.grid}; of this ViT and finer={finer} they must be "
+            f"{vit.channels} on {grid} (h, w)."
         )
     return grid
 

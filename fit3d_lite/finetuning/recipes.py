@@ -43,6 +43,7 @@ class Recipe:
     keep: float = 0.0
     geometry: float = 0.0
     head_lr: float = 1e-3  # of g alone
+    finer: int = 1  # targets on a grid so many times the patch grid; features are enlarged to it bilinearly
     restore_spread: bool = False  # give each channel of the target the original's mean and standard deviation again
     blend: float = 0.0  # share of the original's weights mixed in at the end (WiSE-FT: Wortsman et al. 2022)
     lora_rank: int = 8
@@ -67,7 +68,8 @@ class Recipe:
         for name in ("weight_decay", "l1", "cosine", "keep", "geometry", "warmup"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}.")
-        check_whole(1, batch=self.batch, epochs=self.epochs, lora_rank=self.lora_rank, adapter_width=self.adapter_width)
+        check_whole(1, batch=self.batch, epochs=self.epochs, finer=self.finer)
+        check_whole(1, lora_rank=self.lora_rank, adapter_width=self.adapter_width)
         for name in ("flip", "blend"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in 0..1, got {getattr(self, name)}.")

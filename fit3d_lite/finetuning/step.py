@@ -62,9 +62,14 @@ class Student(nn.Module):
         super().__init__()
         self.vit, self.to_depth = vit, nn.Conv2d(vit.channels, 1, 1)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:  # [B, 3, H, W] -> [B, C, h, w], [B, h, w]
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:  # [B, 3, H, W] -> [B, C, h, w], [B, 1, h, w]
         feats = self.vit.features(images, checked=True).float()  # a scene's images were checked when it was made
-        return feats, self.to_depth(feats)[:, 0]
+        return feats, self.to_depth(feats)
+
+
+def enlarged(maps: Tensor, grid) -> Tensor:  # [B, C, h, w], (h', w') -> [B, C, h', w']
+    """Maps at the grid of the targets, bilinearly."""
+    return maps if maps.shape[2:] == tuple(grid) else F.interpolate(maps, tuple(grid), mode="bilinear", align_corners=False)
 
 
 class Trainer:
@@ -112,7 +117,7 @@ class Trainer:
         if not self.recipe.restore_spread and not self.recipe.geometry:
             return
         images = torch.stack([self._image(v) for v in views])
-        feats = self.original.extract(images, cache=self.cache).movedim(1, -1).cpu()
+        feats = enlarged(self.original.extract(images, cache=self.cache).cpu(), self.targets.grid).movedim(1, -1)
         wanted, depths, masks = map(torch.stack, zip(*(self.targets[v] for v in views), strict=True))
         mine, wanted, depths = (x[masks].double() for x in (feats, wanted.movedim(1, -1), depths))
         if len(mine) < 2:
@@ -194,12 +199,14 @@ class Trainer:
             with alone:
                 with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                     feats, guess = self.joint(images)
-                terms = {k: (v * mask).sum() / covered for k, v in patch_terms(feats, wanted, self.recipe).items()}
+                near = enlarged(feats, self.targets.grid)
+                terms = {k: (v * mask).sum() / covered for k, v in patch_terms(near, wanted, self.recipe).items()}
                 if self.recipe.geometry:
-                    terms["geometry"] = ((guess - depths).abs() * mask).sum() / covered
+                    off = (enlarged(guess, self.targets.grid)[:, 0] - depths).abs()
+                    terms["geometry"] = (off * mask).sum() / covered
                 old = self._original(images) if self.recipe.keep or look else None
                 if self.recipe.keep:
-                    terms["keep"] = (feats - old).abs().mean(1).sum() / patches
+                    terms["keep"] = (near - enlarged(old, self.targets.grid)).abs().mean(1).sum() / patches
                 loss = sum(getattr(self.recipe, name) * value for name, value in terms.items())
                 # DistributedDataParallel takes the mean over processes where the sum is wanted.
                 self.scaler.scale(loss * processes.world()).backward()

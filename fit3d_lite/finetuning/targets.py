@@ -1,6 +1,6 @@
 """The targets of fine-tuning: what each photo's patches should say, rendered from the Gaussians by its own camera.
 
-A target is rendered at the patch grid, once per view, when it is first needed. All of them are kept in memory, or in a
+A target is rendered at the patch grid (or a finer one), once per view, when it is first needed. All of them are kept in memory, or in a
 file that the system maps into memory where they would not fit, or nowhere (``keep="render"``). Lifted features may be
 given as the paths of files that :meth:`Lifted.save` wrote; these are mapped too, so scenes need not fit in memory.
 
@@ -27,7 +27,7 @@ from ..base.inputs import check_kind
 from ..lifting.lifted import Lifted
 from ..scenes.scene import Scene
 
-__all__ = ["BlurredFeatures", "OwnFeatures", "ShuffledPoses", "Targets"]
+__all__ = ["AgreeingPatches", "BlurredFeatures", "OwnFeatures", "ShuffledPoses", "Targets"]
 
 KEEP = ("auto", "memory", "disk", "render")
 BUDGET = 2 * 2**30  # bytes of targets that "auto" keeps in memory
@@ -169,12 +169,16 @@ class OwnFeatures(Targets):
     @torch.no_grad()
     def render(self, index: int) -> Tensor:
         whole = super().render(index).clone()  # its depth and mask are kept, so that only the feature differs
+        whole[:-2] = self._own(index) * whole[-1]
+        return whole
+
+    def _own(self, index: int) -> Tensor:  # [C, h, w] at the targets' grid
         scene, view = self.where[index]
         if scene not in self.own:  # all photos of a scene at once, as who lifted them has asked for them
             found = self.vit.extract(self.scenes[scene].images, cache=self.cache, quiet=True).cpu()
             self.own = {**(self.own if self.keep == "memory" else {}), scene: found}
-        whole[:-2] = self.feature(self.own[scene][view]) * whole[-1]
-        return whole
+        own = self.feature(self.own[scene][view])
+        return own if own.shape[1:] == self.grid else F.interpolate(own[None], self.grid, mode="bilinear")[0]
 
 
 class BlurredFeatures(OwnFeatures):
@@ -185,3 +189,16 @@ class BlurredFeatures(OwnFeatures):
     def feature(self, own: Tensor) -> Tensor:
         side = self.WINDOW
         return F.avg_pool2d(own[None], side, 1, side // 2, count_include_pad=False)[0]
+
+
+class AgreeingPatches(OwnFeatures):
+    """No control, but a narrower target: of each photo the half of its covered patches whose own feature is nearest, by
+    cosine, to what the Gaussians say. Where the views disagree nothing is asked."""
+
+    @torch.no_grad()
+    def render(self, index: int) -> Tensor:
+        whole = Targets.render(self, index).clone()
+        alike, covered = F.cosine_similarity(whole[:-2], self._own(index), dim=0), whole[-1] > 0.5
+        if covered.any():
+            whole *= covered & (alike >= alike[covered].median())
+        return whole

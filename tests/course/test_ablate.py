@@ -6,11 +6,13 @@ import math
 
 import pandas as pd
 import pytest
+import torch
 from scipy import stats
 
 from fit3d_lite.__main__ import main
 from fit3d_lite.base.machine import asset
 from fit3d_lite.course import ablate, point, sweep
+from fit3d_lite.course import measured as trial
 from fit3d_lite.course.point import Point, point_of
 from fit3d_lite.course.sweep import points_of, read_grid, share_of, table_of
 from fit3d_lite.course.sweep_figures import gain_chart, gains
@@ -159,19 +161,39 @@ def test_a_wrong_shard_or_study_is_refused(grid, tmp_path, shard, measured):
 def test_a_point_trains_and_judges_for_real(monkeypatch):
     """Small in every way; its numbers are those of the network that the same settings give by hand."""
     for name, value in {"VIEWS": 2, "SIZE": 112, "PAIR": (56, 84), "GROUPS": 4}.items():
-        monkeypatch.setattr(point, name, value)
+        monkeypatch.setattr(trial, name, value)
     monkeypatch.setitem(point.JUDGES, "probe_val", 1)
-    monkeypatch.setattr(point, "_seen", functools.lru_cache(maxsize=2)(point._seen.__wrapped__))
+    monkeypatch.setattr(trial, "_seen", functools.lru_cache(maxsize=2)(trial._seen.__wrapped__))
     small = point_of(rooms=1, views=4, size=56, gaussians=300, probe_rooms=1, test_rooms=1, epochs=1)
-    alone, beside = point.measure(small, 4, "cpu")
+    alone, beside = trial.measure(small, 4, "cpu")
     assert alone["way"] == "alone" and 0 <= alone["miou"] <= 1 and alone["rmse"] > 0 and "recall_20" not in beside
     assert {"margin", "masks", "ami", "noise", "place", "room", "pair", "auc"} <= set(alone)
     json.dumps([alone, beside])
-    by_hand = point.taught(small.of(point.TAUGHT), 4, "cpu")
-    assert not (by_hand.model.blocks[0].attn.qkv.weight == point.network(Point(), "cpu").model.blocks[0].attn.qkv.weight).all()
-    assert point.read(small, [by_hand], 4, "cpu")["miou"] == alone["miou"]
+    by_hand = trial.taught(small.of(point.TAUGHT), 4, "cpu")
+    original = trial.network(Point(), "cpu").model.blocks[0].attn.qkv.weight
+    assert not (by_hand.model.blocks[0].attn.qkv.weight == original).all()
+    assert trial.read(small, [by_hand], 4, "cpu")["miou"] == alone["miou"]
+    for narrower in ({"windows": 14}, {"robust": True}, {"finer": 2}, {"control": "agreeing half"}):
+        settings = {"rooms": 1, "views": 4, "size": 56, "gaussians": 300, "epochs": 1, **narrower}
+        other = trial.taught(point_of(**settings), 4, "cpu").model.blocks[0].attn.qkv.weight
+        assert not torch.equal(other, by_hand.model.blocks[0].attn.qkv.weight), narrower
     with pytest.raises(ValueError, match="rooms for 5 repetitions"):
-        point.measure(small, 5)
+        trial.measure(small, 5)
+
+
+def test_rooms_of_another_style_are_the_same_rooms_seen_otherwise():
+    plain, other, long = (trial._room(3, 1, 64, "cpu", style) for style in point.STYLES)
+    assert torch.equal(other.images[:, 0], plain.images[:, 2]) and torch.equal(other.depths, plain.depths)
+    assert len({scene.name for scene in (plain, other, long)}) == 3, "features are kept by name"
+    assert long.images.shape == plain.images.shape and long.cameras[0].K[0, 0] > 1.4 * plain.cameras[0].K[0, 0]
+    fov = [2 * math.degrees(math.atan(0.5 * 64 / scene.cameras[0].K[0, 0])) for scene in (plain, long)]
+    assert 64 < fov[0] < 76 and 47 < fov[1] < 57, "as Point says"
+
+
+def test_a_point_keeps_its_name_when_settings_are_added(tmp_path):
+    assert Point().key == {} and point_of(rooms=3, lr=1e-3).key == {"rooms": 3, "changes": {"lr": 1e-3}}
+    names = {sweep._path(tmp_path, *one) for one in ((Point(rooms=3), 0), (Point(rooms=3), 1), (Point(), 0))}
+    assert len(names) == 3
 
 
 def test_the_courses_own_grid_is_readable_and_says_what_it_expects():

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from tiny import tiny_vit
 
 import fit3d_lite as f3d
@@ -28,7 +29,7 @@ from fit3d_lite.finetuning import step as step_file
 from fit3d_lite.finetuning.recipes import RECIPES, Recipe, named_recipe
 from fit3d_lite.finetuning.sampling import Sampler
 from fit3d_lite.finetuning.step import drift, patch_terms
-from fit3d_lite.finetuning.targets import BlurredFeatures, OwnFeatures, ShuffledPoses, Targets
+from fit3d_lite.finetuning.targets import AgreeingPatches, BlurredFeatures, OwnFeatures, ShuffledPoses, Targets
 from fit3d_lite.lifting.grid import patch_matrix
 
 ROOT = Path(__file__).parents[2]
@@ -514,6 +515,40 @@ def test_controls_differ_from_the_targets_in_the_feature_alone(vit, scenes, lift
         ShuffledPoses([one], lifted[:1], 192, (6, 6))[0]
 
 
+def test_agreeing_patches_are_the_half_whose_own_feature_is_nearest_to_the_target(vit, scenes, lifted):
+    right, narrow = Targets(scenes, lifted, 192, (6, 6)), AgreeingPatches(scenes, lifted, 192, (6, 6), vit=vit)
+    feature, depth, mask = right[5]
+    alike = F.cosine_similarity(feature, vit.extract(scenes[1].images)[1], dim=0)
+    best = alike[mask].argsort(descending=True)[: -(-int(mask.sum()) // 2)]
+    assert narrow[5][2].sum() == len(best) or narrow[5][2].sum() == len(best) + 1  # the median itself is kept
+    assert alike[narrow[5][2]].min() >= alike[mask & ~narrow[5][2]].max() and not (narrow[5][2] & ~mask).any()
+    assert torch.equal(narrow[5][0], feature * narrow[5][2]) and torch.equal(narrow[5][1], depth * narrow[5][2])
+
+
+def test_finer_targets_pull_enlarged_features_on_their_own_grid(vit, scenes, lifted, tune):
+    """The loss of the first step, written out: targets on 12 × 12, features enlarged from 6 × 6 bilinearly."""
+    views, chances = Sampler([0] * 4 + [1] * 4, 2)(0)
+    total, covered = 0, 0
+    for view, chance in zip(views, chances):
+        scene, index = divmod(view, 4)
+        target, mask = lifted[scene].render(scenes[scene].cameras[index], 12, 12)
+        image = scenes[scene].images[index]
+        image, target, mask = (x.flip(-1) if chance < 0.5 else x for x in (image, target, mask))
+        with torch.no_grad():
+            near = F.interpolate(vit.features(image[None]), (12, 12), mode="bilinear", align_corners=False)[0]
+        total, covered = total + ((near - target).abs().mean(0) * mask).sum(), covered + mask.sum()
+    fine = tune("paper", finer=2)
+    assert fine.history.column("loss")[1][0] == pytest.approx((total / covered).item(), rel=1e-5)
+    assert not torch.equal(weights(fine), weights(tune("paper")))
+    assert tune("lite", finer=2, keep=0.1).history.column("geometry")[1][0] > 0
+    own = OwnFeatures(scenes, lifted, 192, (12, 12), vit=vit)
+    assert own[5][0].shape == (192, 12, 12) and f3d.finetune(vit, scenes, own, "paper", finer=2, progress=False).history
+    with pytest.raises(ValueError, match=r"192 channels on \(12, 12\); of this ViT and finer=1 they must be 192 on \(6, 6\)"):
+        f3d.finetune(vit, scenes, own, progress=False)
+    with pytest.raises(ValueError, match="finer"):
+        tune(finer=0)
+
+
 def test_with_a_cache_the_originals_features_are_made_once(vit, scenes, lifted, tune, tmp_path, monkeypatch):
     for scene in scenes:
         vit.extract(scene.images, cache=tmp_path)
@@ -529,7 +564,7 @@ def test_ready_targets_are_taken_and_strange_ones_refused(vit, scenes, lifted, t
     assert torch.equal(weights(f3d.finetune(vit, scenes, ready, progress=False)), weights(tune()))
     with pytest.raises(ValueError, match="made for other scenes"):
         f3d.finetune(vit, scenes[:1], ready)
-    with pytest.raises(ValueError, match=r"192 channels on \(3, 3\), the ViT gives 192 on \(6, 6\)"):
+    with pytest.raises(ValueError, match=r"192 channels on \(3, 3\); of this ViT and finer=1 they must be 192 on \(6, 6\)"):
         f3d.finetune(vit, scenes, Targets(scenes, lifted, 192, (3, 3)))
 
 
