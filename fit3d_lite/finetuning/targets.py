@@ -1,8 +1,9 @@
 """The targets of fine-tuning: what each photo's patches should say, rendered from the Gaussians by its own camera.
 
-A target is rendered at the patch grid (or a finer one), once per view, when it is first needed. All of them are kept in memory, or in a
-file that the system maps into memory where they would not fit, or nowhere (``keep="render"``). Lifted features may be
-given as the paths of files that :meth:`Lifted.save` wrote; these are mapped too, so scenes need not fit in memory.
+A target is rendered at the patch grid (or a finer one), once per view, when it is first needed. All of them are kept in
+memory, or in a file that the system maps into memory where they would not fit, or nowhere (``keep="render"``). Lifted
+features may be given as the paths of files that :meth:`Lifted.save` wrote; these are mapped too, so scenes need not fit in
+memory.
 
 The second half are targets that should not help: what fine-tuning must beat before a gain may be called 3D. The
 recipe, the photos and the number of steps stay what they are.
