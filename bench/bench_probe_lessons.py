@@ -18,10 +18,10 @@ from fit3d_lite.rooms import CLASSES, SEEDS
 
 from .report import table, write
 
-DRAWS, TRAIN, TEST, SIZE = 3, 24, 12, 224
+DRAWS, TRAIN, TEST, SIZE = 3, 24, 12, 168
 LABELS = dict(training="light", steps=200, rate=1e-2, batch=8)
 EARLY = LABELS | dict(steps=60, rate=3e-3)
-DEPTHS = dict(training="light", steps=150, rate=3e-3, batch=8)
+DEPTHS = dict(training="light", steps=150, rate=3e-3, batch=4)
 
 
 class ShuffledLabels:
