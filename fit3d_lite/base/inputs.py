@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 import os
+import re
 from numbers import Integral
 from pathlib import Path
 
@@ -169,3 +170,11 @@ def check_kind(kind: type, **things) -> None:
     for name, thing in things.items():
         if not isinstance(thing, kind):
             raise ValueError(f"{name.replace('_', ' ')} must be a {kind.__name__}, got {type(thing).__name__}.")
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """"3/8", the third of eight parts, as (3, 8). ValueError for anything else."""
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise ValueError(f"--shard is I/N with I from 1 to N, as 3/8; got {text!r}.")
+    return int(found[1]), int(found[2])

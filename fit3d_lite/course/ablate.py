@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ..base.inputs import check_whole
+from ..base.inputs import check_whole, shard_of
 from . import sweep
 from .sweep import points_of, read_grid, run_points, share_of, table_of
 from .sweep_figures import write_results
@@ -26,7 +26,7 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--device", help="cpu, cuda …; by default the GPU where there is one")
     many = parser.add_mutually_exclusive_group()
     many.add_argument("--processes", type=int, default=1, help="so many at once here, each of one thread")
-    many.add_argument("--shard", help="i/n: the i-th of n parts, from 0")
+    many.add_argument("--shard", default="1/1", metavar="I/N", help="measure the I-th of N parts")
     a = parser.parse_args(given)
     studies, repetitions = read_grid(a.grid)
     if a.only and (unknown := sorted(set(a.only) - {s.name for s in studies})):
@@ -38,17 +38,11 @@ def main(given: list[str] | None = None) -> int:
     if a.processes > 1:
         _side_by_side(a)
     else:
-        run_points(share_of(wanted, *_shard(a.shard)), a.work, a.device)
+        part, parts = shard_of(a.shard)
+        run_points(share_of(wanted, part - 1, parts), a.work, a.device)
     if a.out is not None:
         write_results(studies, table_of(studies, repetitions, a.work), a.out)
     return 0
-
-
-def _shard(text: str | None) -> tuple[int, int]:
-    index, slash, count = (text or "0/1").partition("/")
-    if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
-        raise ValueError(f"--shard is i/n with i from 0 to n - 1, such as 3/16; got {text!r}.")
-    return int(index), int(count)
 
 
 def _side_by_side(a: argparse.Namespace) -> None:
@@ -57,7 +51,7 @@ def _side_by_side(a: argparse.Namespace) -> None:
     command += ["--only", *a.only] if a.only else []
     command += ["--repetitions", str(a.repetitions)] if a.repetitions else []
     command += ["--device", a.device] if a.device else []
-    shards = [[*command, "--shard", f"{i}/{a.processes}"] for i in range(a.processes)]
+    shards = [[*command, "--shard", f"{i + 1}/{a.processes}"] for i in range(a.processes)]
     running = [subprocess.Popen(shard, env=os.environ | {"OMP_NUM_THREADS": "1"}) for shard in shards]
     try:
         failed = sum(process.wait() != 0 for process in running)

@@ -2,7 +2,7 @@
 
     python -m fit3d_lite ablate grid.toml --work runs                # what is there already is not done again
     python -m fit3d_lite ablate grid.toml --work runs --processes 8  # of one machine
-    python -m fit3d_lite ablate grid.toml --work runs --shard 3/16   # of a cluster's array job, 0/16 to 15/16
+    python -m fit3d_lite ablate grid.toml --work runs --shard 3/16   # of a cluster's array job, 1/16 to 16/16
     python -m fit3d_lite ablate grid.toml --work runs --out table    # the table and figures of what is there
 
 The grid is a TOML file (assets/ablations.toml is the course's own):

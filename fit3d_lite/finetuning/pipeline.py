@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import argparse
 import glob
-import re
 import time
 from pathlib import Path
 
+from ..base.inputs import shard_of
 from ..base.machine import quiet_sparse
 from ..base.whole import check_writable
 from . import command
@@ -44,7 +44,7 @@ def main(given: list[str] | None = None) -> None:
 
 def run(a: argparse.Namespace) -> None:
     """Fit and lift this shard's scenes; with --out and no other shards, fine-tune on all of them."""
-    shard, shards = _shard(a.shard)
+    shard, shards = shard_of(a.shard)
     if shards > 1 and a.out is not None:
         raise ValueError("--shard makes a part of the scenes; fine-tune with --out and without --shard when all parts are made.")
     makers = makers_of(a)
@@ -60,11 +60,3 @@ def run(a: argparse.Namespace) -> None:
             print(f"scene {number + 1} of {len(makers)}, {scene.name}: {path}, {time.monotonic() - began:.0f} s", flush=True)
         return
     command.run(a)  # which finds what the shards have left, and makes the rest
-
-
-def _shard(text: str) -> tuple[int, int]:
-    """"3/8" as (3, 8)."""
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise ValueError(f"--shard is I/N with I from 1 to N, as 3/8; got {text!r}.")
-    return int(found[1]), int(found[2])

@@ -105,7 +105,7 @@ def test_a_stopped_sweep_goes_on_where_it_was(grid, tmp_path, measured, monkeypa
 
 def test_shards_together_measure_what_one_process_does(grid, tmp_path, measured):
     for i in range(2):
-        assert main(["ablate", str(grid), "--work", str(tmp_path), "--only", "rooms", "--shard", f"{i}/2"]) == 0
+        assert main(["ablate", str(grid), "--work", str(tmp_path), "--only", "rooms", "--shard", f"{i + 1}/2"]) == 0
     assert len(measured) == 3 * 5 == len(set(measured))
 
 
@@ -149,9 +149,9 @@ def test_a_wrong_grid_gets_one_sentence_before_anything_is_measured(tmp_path, te
         read_grid(path)
 
 
-@pytest.mark.parametrize("shard", ["3", "2/2", "a/b", "-1/2"])
+@pytest.mark.parametrize("shard", ["3", "3/2", "0/2", "a/b", "-1/2"])
 def test_a_wrong_shard_or_study_is_refused(grid, tmp_path, shard, measured):
-    with pytest.raises(ValueError, match="--shard is i/n"):
+    with pytest.raises(ValueError, match="--shard is I/N"):
         ablate.main([str(grid), "--work", str(tmp_path), f"--shard={shard}"])
     with pytest.raises(ValueError, match="no study room; there are rooms, ways"):
         ablate.main([str(grid), "--work", str(tmp_path), "--only", "room"])
