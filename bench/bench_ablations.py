@@ -30,9 +30,12 @@ def said(line) -> str:
     return f"{line.gain:+.3f} ({line.low:+.3f} to {line.high:+.3f})"
 
 
-def section(study, lines) -> str:
+def section(study, runs) -> str:
     """The gains of one study as Markdown, or nothing where it is not measured."""
-    body = []
+    body, lines = [], gains(runs, study.name)
+    lite = next((row for row in study.points if row.endswith("lite)") or row == "lite"), None)
+    less = None if lite is None else gains(runs, study.name, ["miou", "recall_20"], lite).set_index(["row", "way", "metric"])
+    extra = [] if lite is None else ["labels, less lite", "found again, less lite"]
     for row in study.points:
         if row == study.against.get(row, row):
             continue  # the untrained
@@ -40,9 +43,11 @@ def section(study, lines) -> str:
         if here.empty:
             continue
         body.append([row, int(here.pairs.max()), *(said(here.loc[key]) if key in here.index else "" for key in SHOWN.values())])
+        if lite is not None:
+            body[-1] += [said(less.loc[row, "alone", key]) if row != lite else "" for key in ("miou", "recall_20")]
     if len(body) < 2:
         return ""  # nothing of it but what other studies share
-    return f"## {study.question}\n\nExpected: {study.expected}\n\n" + table(["", "repetitions", *SHOWN], body)
+    return f"## {study.question}\n\nExpected: {study.expected}\n\n" + table(["", "repetitions", *SHOWN, *extra], body)
 
 
 def numbers_a_gaussian() -> str:
@@ -74,14 +79,15 @@ def main() -> None:
     hours = hours.groupby("device").seconds.sum() / 3600
     where = {"cpu": "one CPU core", "cuda:0": "a fifteenth of an H100"}
     spent = ", ".join(f"{h:.1f} hours on {where.get(device, device)}" for device, h in hours.items())
-    sections = [section(study, gains(runs, study.name)) for study in course_grid() if study.name in set(runs.study)]
+    sections = [section(study, runs) for study in course_grid() if study.name in set(runs.study)]
     write("ablations", f"""# When does 3D-aware fine-tuning help?
 
 The small ViT. Of each study one thing varies; a repetition has rooms of its own to learn from, 20 to fit the ridge probe and
 choose its strength, 24 to be judged on (12 for agreement, 8 for groups), 4 views of 224² each. Numbers are gains over the same
 network untrained, judged the same way: mean paired difference with its 95 % interval (Student's t over the repetitions). For
-RMSE less is better. "Beside" is read from the features of both side by side, against the original twice. The untrained
-original itself: mIoU {plain.miou.mean():.3f}, RMSE {plain.rmse.mean():.3f} m, found again {plain.recall_20.mean():.3f}, masks
+RMSE less is better. "Less lite" is the same difference to the recipe as it is, in the same repetitions. "Beside" is read from
+the features of both side by side, against the original twice. The untrained original itself: mIoU
+{plain.miou.mean():.3f}, RMSE {plain.rmse.mean():.3f} m, found again {plain.recall_20.mean():.3f}, masks
 {plain.masks.mean():.3f}, AMI {plain.ami.mean():.3f}, motorcycle {plain['pair'].mean():.3f}.
 
 Points are judged where they were trained, and the untrained on a CPU; rooms are the same bits on

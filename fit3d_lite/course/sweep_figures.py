@@ -28,20 +28,24 @@ COLORS = {"none": "#0072B2", "wrong poses": "#D55E00", "blurred in 2D": "#E69F00
 SAID = {"none": "3D targets"}
 
 
-def gains(table: pd.DataFrame, study: str, metrics: Sequence[str] = tuple(METRICS)) -> pd.DataFrame:
+def gains(
+    table: pd.DataFrame, study: str, metrics: Sequence[str] = tuple(METRICS), against: str | None = None
+) -> pd.DataFrame:
     """Of one study: for each row, way and metric the mean, its spread over repetitions, and the gain with its 95 % interval.
 
-    The gain is the mean paired difference to the untrained network of the same settings, judged the same way, over the
-    repetitions that both have (Student's t). Columns: row, way, metric, mean, spread, gain, low, high, pairs. Raises
-    ValueError where there is no such study."""
+    The gain is the mean paired difference to the untrained network of the same settings, judged the same way, or to the
+    row ``against``, over the repetitions that both have (Student's t). Columns: row, way, metric, mean, spread, gain, low,
+    high, pairs. Raises ValueError where there is no such study or row."""
     import pandas as pd
 
     table = table[table.study == study]
     if table.empty:
         raise ValueError(f"the table has no study {study!r}.")
+    if against is not None and against not in set(table.row):
+        raise ValueError(f"study {study!r} has no row {against!r}; it has {', '.join(table.row.unique())}.")
     lines = []
     for (row, way), runs in table.groupby(["row", "way"], sort=False):
-        base = table[(table.row == runs.against.iloc[0]) & (table.way == way)]
+        base = table[(table.row == (against or runs.against.iloc[0])) & (table.way == way)]
         both = runs.merge(base, on="repetition", suffixes=("", "_base"))
         for metric in metrics:
             values = both[metric].dropna() if metric in both else []
@@ -58,17 +62,20 @@ def gains(table: pd.DataFrame, study: str, metrics: Sequence[str] = tuple(METRIC
 
 
 def gain_chart(table: pd.DataFrame, study: str, metrics: Sequence[str] = ("miou", "rmse", "recall_20"), x: str | None = None,
-               way: str = "alone", width: float = 13.0):  # fmt: skip
+               way: str = "alone", width: float = 13.0, against: str | None = None):  # fmt: skip
     """A matplotlib figure with one panel a metric: gains over the untrained network with 95 % intervals, up is better.
 
     Args:
+        against: count from this row, and not from the untrained network.
         x: a setting whose numbers run along the axis, on a log scale; one line for each control. Without it rows stand
             below each other.
     """
     import matplotlib.pyplot as plt
 
-    found, rows = gains(table, study, metrics), table[table.study == study].drop_duplicates("row").set_index("row")
-    found = found[(found.way == way) & (found.row != rows.against.reindex(found.row).values)]
+    found = gains(table, study, metrics, against)
+    rows = table[table.study == study].drop_duplicates("row").set_index("row")
+    untrained = found.row == rows.against.reindex(found.row).values
+    found = found[(found.way == way) & (found.row != against) & (~untrained if against is None else True)]
     metrics = [m for m in metrics if m in set(found.metric)]
     height = 3.4 if x else 1.3 + 0.3 * found.row.nunique()
     figure, panels = plt.subplots(1, len(metrics), figsize=(width, height), squeeze=False, layout="constrained", sharey=not x)
@@ -78,6 +85,7 @@ def gain_chart(table: pd.DataFrame, study: str, metrics: Sequence[str] = ("miou"
         low, high = (here.low, here.high) if not less else (-here.high, -here.low)
         gain = sign * here.gain
         title = f"{said}: {'less' if less else 'gain'}"
+        title += f" {'than' if less else 'over'} {against!r}" if against else ""
         if x:
             axes.axhline(0, color="black", linewidth=0.8)
             for control, part in rows.loc[here.index].groupby("control", sort=False):

@@ -123,6 +123,12 @@ def test_gains_are_paired_differences_with_students_interval(grid, tmp_path, mea
     assert math.isnan(gains(table[table.repetition == 0], "ways").iloc[0].low), "one pair has no interval"
     with pytest.raises(ValueError, match="no study 'room'"):
         gains(table, "room")
+    other = gains(table, "rooms", ["miou"], against="rooms 1, none").set_index(["row", "way"])
+    assert other.loc["rooms 2, none", "alone"].gain == pytest.approx(0.01) and other.loc["rooms 1, none", "alone"].gain == 0
+    with pytest.raises(ValueError, match="no row 'rooms 9'; it has rooms 1, none"):
+        gains(table, "rooms", against="rooms 9")
+    panel = gain_chart(table, "rooms", ["miou"], against="rooms 1, none").axes[0]
+    assert "rooms 1, none" not in [t.get_text() for t in panel.get_yticklabels()] and "over 'rooms 1, none'" in panel.get_title()
     lines = gain_chart(table, "rooms", x="rooms").axes[0].lines
     assert list(lines[1].get_xdata()) == [1, 2] and lines[1].get_ydata()[1] == pytest.approx(0.021)
 
