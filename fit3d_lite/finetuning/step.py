@@ -199,14 +199,15 @@ class Trainer:
             with alone:
                 with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                     feats, guess = self.joint(images)
-                near = enlarged(feats, self.targets.grid)
+                grid = mask.shape[1:]
+                near = enlarged(feats, grid)
                 terms = {k: (v * mask).sum() / covered for k, v in patch_terms(near, wanted, self.recipe).items()}
                 if self.recipe.geometry:
-                    off = (enlarged(guess, self.targets.grid)[:, 0] - depths).abs()
+                    off = (enlarged(guess, grid)[:, 0] - depths).abs()
                     terms["geometry"] = (off * mask).sum() / covered
                 old = self._original(images) if self.recipe.keep or look else None
                 if self.recipe.keep:
-                    terms["keep"] = (near - enlarged(old, self.targets.grid)).abs().mean(1).sum() / patches
+                    terms["keep"] = (near - enlarged(old, grid)).abs().mean(1).sum() / patches
                 loss = sum(getattr(self.recipe, name) * value for name, value in terms.items())
                 # DistributedDataParallel takes the mean over processes where the sum is wanted.
                 self.scaler.scale(loss * processes.world()).backward()
