@@ -74,8 +74,8 @@ def gain_chart(table: pd.DataFrame, study: str, metrics: Sequence[str] = ("miou"
 
     found = gains(table, study, metrics, against)
     rows = table[table.study == study].drop_duplicates("row").set_index("row")
-    untrained = found.row == rows.against.reindex(found.row).values
-    found = found[(found.way == way) & (found.row != against) & (~untrained if against is None else True)]
+    base = rows.against.reindex(found.row).values if against is None else against  # at 0 by its meaning
+    found = found[(found.way == way) & (found.row != base)]
     metrics = [m for m in metrics if m in set(found.metric)]
     height = 3.4 if x else 1.3 + 0.3 * found.row.nunique()
     figure, panels = plt.subplots(1, len(metrics), figsize=(width, height), squeeze=False, layout="constrained", sharey=not x)

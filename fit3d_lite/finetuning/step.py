@@ -19,7 +19,7 @@ from ..backbones.adapters import prepare
 from ..base.machine import out_of_memory
 from . import processes
 from .recipes import Recipe
-from .targets import Targets, TargetScale
+from .targets import Targets, TargetScale, enlarged
 
 SAMPLE = 32  # views on which means, spreads and the start of the depth map g are measured
 OVERFLOWS = 20  # steps in a row that may overflow in fp16; the scaler starts at 2**16 and halves each time
@@ -65,11 +65,6 @@ class Student(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:  # [B, 3, H, W] -> [B, C, h, w], [B, 1, h, w]
         feats = self.vit.features(images, checked=True).float()  # a scene's images were checked when it was made
         return feats, self.to_depth(feats)
-
-
-def enlarged(maps: Tensor, grid) -> Tensor:  # [B, C, h, w], (h', w') -> [B, C, h', w']
-    """Maps at the grid of the targets, bilinearly."""
-    return maps if maps.shape[2:] == tuple(grid) else F.interpolate(maps, tuple(grid), mode="bilinear", align_corners=False)
 
 
 class Trainer:

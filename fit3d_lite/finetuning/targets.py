@@ -112,6 +112,11 @@ class Targets:
         return [i * len(self) // count for i in range(count)]
 
 
+def enlarged(maps: Tensor, grid: tuple[int, int]) -> Tensor:  # [B, C, h, w], (h', w') -> [B, C, h', w']
+    """Maps at the grid of the targets, bilinearly."""
+    return maps if maps.shape[2:] == grid else F.interpolate(maps, tuple(grid), mode="bilinear", align_corners=False)
+
+
 def _reserve(file, size: int) -> None:
     """Take ``size`` bytes of the disk now."""
     try:
@@ -178,8 +183,7 @@ class OwnFeatures(Targets):
         if scene not in self.own:  # all photos of a scene at once, as who lifted them has asked for them
             found = self.vit.extract(self.scenes[scene].images, cache=self.cache, quiet=True).cpu()
             self.own = {**(self.own if self.keep == "memory" else {}), scene: found}
-        own = self.feature(self.own[scene][view])
-        return own if own.shape[1:] == self.grid else F.interpolate(own[None], self.grid, mode="bilinear")[0]
+        return enlarged(self.feature(self.own[scene][view])[None], self.grid)[0]
 
 
 class BlurredFeatures(OwnFeatures):
