@@ -15,8 +15,11 @@ CONTROLS = {  # what stands in the place of the targets; the last is no control 
     "none": None, "wrong poses": ShuffledPoses, "blurred in 2D": BlurredFeatures, "own features": OwnFeatures,
     "agreeing half": AgreeingPatches,
 }  # fmt: skip
-HEADS = ("ridge", "linear", "dpt")
-STYLES = ("drawn", "recoloured", "long lens")
+HEADS = ("ridge", "linear", "dpt", "k-NN")
+STYLES = {  # how rooms can look
+    "drawn": "as they are", "recoloured": "red and blue swapped", "long lens": "48° to 56° across instead of 65° to 75°",
+    "untextured": "every surface in one color",
+}  # fmt: skip
 LEARN = 200  # rooms that a repetition may learn from
 JUDGES = {"probe_train": 16, "probe_val": 4, "probe_test": 24}  # rooms of a repetition to fit, choose and judge
 
@@ -40,13 +43,17 @@ class Point:
     windows: int = 0  # pixels: lift from two windows of each photo so far apart; 0: from the photo
     samples: int = 4  # pixels along a patch's side of which a target is the mean; 1: the middle alone
     control: str = "none"  # what stands in the place of the targets
-    head: str = "ridge"  # that reads labels and depth
+    learned: str = "drawn"  # style of the rooms to learn from
+    head: str = "ridge"  # that reads labels and depth; "k-NN" names single things by their CLS token
     probe_rooms: int = 16  # to fit it
     test_rooms: int = 24  # to judge on
-    style: str = "drawn"  # of the rooms to fit and judge on; red and blue swapped; 48° to 56° across instead of 65° to 75°
+    style: str = "drawn"  # of the rooms to fit and judge on
+    beside: str = ""  # weights of the network that the features stand beside; "": those that the training began with
+    scene: str = ""  # a scene whose views should agree as well, as after ``--scene`` of the command line: "office --frames 60:70"
 
     def __post_init__(self) -> None:
-        known = {"recipe": (*RECIPES, "none"), "control": CONTROLS, "target": METHODS, "head": HEADS, "style": STYLES}
+        known = {"recipe": (*RECIPES, "none"), "control": CONTROLS, "target": METHODS, "head": HEADS}
+        known |= {"style": STYLES, "learned": STYLES}
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"{name} must be one of {', '.join(values)}; got {getattr(self, name)!r}.")
@@ -93,7 +100,7 @@ class Point:
 
 # Which settings decide what.
 NETWORK = ("network", "weights", "blocks")
-LIFTED = (*NETWORK, "rooms", "views", "size", "gaussians", "target", "dim", "robust", "windows", "samples")
+LIFTED = (*NETWORK, "rooms", "views", "size", "gaussians", "target", "dim", "robust", "windows", "samples", "learned")
 TAUGHT = (*LIFTED, "recipe", "changes", "control")
 
 

@@ -36,7 +36,8 @@ from tqdm import tqdm
 from ..base.inputs import check_whole, existing_file
 from ..base.machine import asset
 from ..base.whole import check_writable, replace_when_whole
-from .measured import measure
+from .judges import captured
+from .measured import chosen_device, measure
 from .point import TAUGHT, Point, point_of
 
 if TYPE_CHECKING:
@@ -160,6 +161,8 @@ def run_points(wanted: list[tuple[Point, int]], work: str | Path, device=None) -
     """Measure what is not in ``work`` yet; each point is there, whole, as soon as it is measured."""
     work = check_writable(Path(work) / "points").parent
     left = [(p, r) for p, r in wanted if not _path(work, p, r).is_file()]
+    for scene in dict.fromkeys(p.scene for p, _ in left if p.scene):
+        captured(scene, str(chosen_device(device)))  # what cannot be read is said before hours of work
     for point, repetition in tqdm(left, "points", unit="point", mininterval=5):
         found = measure(point, repetition, device)
         with replace_when_whole(_path(work, point, repetition)) as partial:

@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..backbones.assembly import Assembly
 from ..backbones.features import FeatureStore, digest_of
 from ..base.inputs import check_whole
+from ..scenes.scene import Scene
 from .metrics import confusion_matrix
 
-__all__ = ["Classification", "classify", "photo_vectors"]
+__all__ = ["Classification", "classifier", "classify", "photo_vectors", "photos_of_things"]
 
 TEMPERATURE = 0.07
 AT_ONCE = 64  # photos
@@ -110,7 +112,7 @@ def classify(
     if unseen := sorted(set(truth.tolist()) - set(classes.tolist())):
         raise ValueError(f"Class {unseen[0]} of the test set never occurs in training.")
     x, y = (torch.cat([photo_vectors(v, i, token, cache) for v in vits], 1).numpy() for i in (seen, asked))
-    guess = torch.from_numpy(_fitted(method, x, classes, k).predict(y)).long()
+    guess = torch.from_numpy(classifier(method, x, classes, k).predict(y)).long()
     known = torch.from_numpy(truth).long()
     chance = known.bincount().max().item() / len(known)
     confusion = confusion_matrix(guess, known, int(classes.max()) + 1)
@@ -118,7 +120,13 @@ def classify(
     return Classification(said, (guess == known).double().mean().item(), chance, confusion, guess)
 
 
-def _fitted(method: str, x: np.ndarray, classes: np.ndarray, k: int):
+def classifier(
+    method: str,
+    x: np.ndarray,  # [V, C]
+    classes: np.ndarray,  # [V]
+    k: int,
+):
+    """scikit-learn's classifier for one method, fitted."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.pipeline import make_pipeline
@@ -128,3 +136,40 @@ def _fitted(method: str, x: np.ndarray, classes: np.ndarray, k: int):
         return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000)).fit(x, classes)
     votes = KNeighborsClassifier(min(k, len(x)), metric="cosine", weights=lambda d: np.exp((1 - d) / TEMPERATURE))
     return votes.fit(x, classes)
+
+
+def photos_of_things(
+    scene: Scene,
+    side: int,
+    least: int = 32,
+    without: Sequence[str] = ("wall", "floor", "ceiling"),
+) -> tuple[Tensor, Tensor]:  # [N, 3, side, side], [N] int64
+    """Photos of single things, cut out of a labelled scene, and their classes.
+
+    A thing is a connected region of one class, at least ``least`` pixels along one side and half of that along the other;
+    the photo is the square around it, as far as the scene's photo goes. Classes of ``without`` are none.
+
+    Raises ValueError for a scene without labels.
+    """
+    from scipy.ndimage import find_objects, label
+
+    if scene.labels is None:
+        raise ValueError(f"{scene.name} has no labels, so nothing tells its things apart.")
+    photos, classes = [], []
+    for image, labels in zip(scene.images, scene.labels.cpu().numpy(), strict=True):
+        for number, name in enumerate(scene.classes):
+            for rows, columns in find_objects(label(labels == number)[0]) if name not in without else ():
+                sides = rows.stop - rows.start, columns.stop - columns.start
+                if max(sides) < least or min(sides) < least // 2:
+                    continue
+                edge = min(max(sides), *image.shape[-2:])
+                top, left = (
+                    min(max((part.start + part.stop - edge) // 2, 0), whole - edge)
+                    for part, whole in zip((rows, columns), image.shape[-2:], strict=True)
+                )
+                photos.append(F.interpolate(
+                    image[None, :, top : top + edge, left : left + edge], (side, side), mode="bilinear", antialias=True
+                ))  # fmt: skip
+                classes.append(number)
+    found = torch.cat(photos) if photos else scene.images.new_zeros(0, 3, side, side)
+    return found, torch.tensor(classes, dtype=torch.int64)

@@ -7,6 +7,7 @@ and its number, so the first 8 of 24 views are the 8 views one gets when asking 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from ..scenes.camera import Camera
 from ..scenes.scene import Scene
 from .build import build
 from .builder import CLASSES, Rng
+from .patterns import ID
 from .photo import shoot
 from .plan import Plan
 from .raycast import nearest
@@ -45,6 +47,7 @@ def room(
     split: str = "train",
     device: str | torch.device | None = None,
     shadows: bool = True,
+    textures: bool = True,
 ) -> Scene:
     """A furnished room seen from `views` places.
 
@@ -55,6 +58,7 @@ def room(
         split: "train", or "holdout" for other cameras in the same room.
         device: where to shade what the rays meet; the result stays there. The rays themselves are cast on the CPU.
         shadows: False skips shadow rays and takes about two thirds of the time.
+        textures: False paints every surface plain, in the first of its two colors: the same room without patterns.
 
     Returns a Scene: images [V, 3, H, W] in multiples of 1/255, depths [V, H, W] in metres (z-depth, multiples of
     0.1 mm), labels [V, H, W] numbering `CLASSES`. Raises ValueError for a negative seed, views < 1, a side under
@@ -75,6 +79,8 @@ def room(
         plan = build(seed)
         cameras, eyes = place_cameras(plan, split, views, height, width)
         prims, eyes = plan.prims.to(device), eyes.to(device)
+        if not textures:
+            prims = replace(prims, texture=torch.full_like(prims.texture, ID["plain"]))
         workers = threads if device.type == "cpu" else 1
         step = max(1, min(RAYS_AT_ONCE // (height * width), -(-views // workers)))
 
