@@ -50,7 +50,7 @@ def measure(point: Point, repetition: int = 0, device=None) -> list[dict]:
     check_whole(0, repetition=repetition)
     if repetition >= (most := len(SEEDS["finetune"]) // LEARN):
         raise ValueError(f"there are rooms for {most} repetitions, 0 to {most - 1}; got {repetition}.")
-    device, began = str(chosen_device(device)), time.perf_counter()
+    device, began = str(usable_device(device)), time.perf_counter()
     own = captured(point.scene, device) if point.scene else []
     base = before = network(point.of(NETWORK), device)
     if point.beside:
@@ -66,11 +66,6 @@ def measure(point: Point, repetition: int = 0, device=None) -> list[dict]:
             numbers |= {"scene": found_again(vit, own)} if own else {}
         found.append({"way": way, **numbers, "training_s": took, "seconds": time.perf_counter() - began, "device": device})
     return found
-
-
-def chosen_device(device=None) -> torch.device:
-    """The device, or the GPU where there is one; ValueError for one that is not there."""
-    return usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 # ---- the network

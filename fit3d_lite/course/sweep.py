@@ -34,10 +34,10 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from ..base.inputs import check_whole, existing_file
-from ..base.machine import asset
+from ..base.machine import asset, usable_device
 from ..base.whole import check_writable, replace_when_whole
 from .judges import captured
-from .measured import chosen_device, measure
+from .measured import measure
 from .point import TAUGHT, Point, point_of
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def run_points(wanted: list[tuple[Point, int]], work: str | Path, device=None) -
     work = check_writable(Path(work) / "points").parent
     left = [(p, r) for p, r in wanted if not _path(work, p, r).is_file()]
     for scene in dict.fromkeys(p.scene for p, _ in left if p.scene):
-        captured(scene, str(chosen_device(device)))  # what cannot be read is said before hours of work
+        captured(scene, str(usable_device(device)))  # what cannot be read is said before hours of work
     for point, repetition in tqdm(left, "points", unit="point", mininterval=5):
         found = measure(point, repetition, device)
         with replace_when_whole(_path(work, point, repetition)) as partial:
