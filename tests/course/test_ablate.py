@@ -9,9 +9,10 @@ import pytest
 import torch
 from scipy import stats
 
+from fit3d_lite import consistency, room
 from fit3d_lite.__main__ import main
 from fit3d_lite.base.machine import asset
-from fit3d_lite.course import ablate, point, sweep
+from fit3d_lite.course import ablate, judges, point, sweep
 from fit3d_lite.course import measured as trial
 from fit3d_lite.course.point import Point, point_of
 from fit3d_lite.course.sweep import points_of, read_grid, share_of, table_of
@@ -103,6 +104,17 @@ def test_a_stopped_sweep_goes_on_where_it_was(grid, tmp_path, measured, monkeypa
     assert main(run) == 0 and len(measured) == len(set(measured)), "nothing is measured twice"
 
 
+def test_a_scene_that_cannot_be_read_is_said_before_anything_is_measured(tmp_path, measured):
+    path = tmp_path / "g.toml"
+    path.write_text('[[study]]\nname = "x"\nrows = { a = {}, b = { scene = "colmap:$NOWHERE/scan" } }')
+    with pytest.raises(FileNotFoundError, match="NOWHERE/scan"):
+        ablate.main([str(path), "--work", str(tmp_path)])
+    path.write_text('[[study]]\nname = "x"\nrows = { a = {}, b = { scene = "scan" } }')
+    with pytest.raises(ValueError, match="a scene is colmap:PATH.*got 'scan'"):
+        ablate.main([str(path), "--work", str(tmp_path)])
+    assert not measured
+
+
 def test_shards_together_measure_what_one_process_does(grid, tmp_path, measured):
     for i in range(2):
         assert main(["ablate", str(grid), "--work", str(tmp_path), "--only", "rooms", "--shard", f"{i + 1}/2"]) == 0
@@ -143,6 +155,7 @@ def test_gains_are_paired_differences_with_students_interval(grid, tmp_path, mea
         ('[[study]]\nname = "a"\ngrid = { room = [3] }', "no setting room; a point has .*rooms"),
         ('[[study]]\nname = "a"\ngrid = { control = ["none", "wrong"] }', "control must be one of none, wrong poses"),
         ('[[study]]\nname = "a"\nrows = { b = { rooms = 201 } }', "a repetition has 200 rooms"),
+        ('[[study]]\nname = "a"\nrows = { b = { learned = "bare" } }', "learned must be one of drawn, recoloured, long lens, untextured"),
         ('[[study]]\nname = "a"\nrows = { b = { rooms = 1, views = 2 } }', "too few for a batch of 4"),
         ('[[study]]\nname = "a"\nrows = { b = { dim = 8 } }', 'the target is \'mean\''),
         ('[[study]]\nname = "a"\nrow = { b = {} }', "has row, which is none of"),
@@ -167,9 +180,9 @@ def test_a_wrong_shard_or_study_is_refused(grid, tmp_path, shard, measured):
 def test_a_point_trains_and_judges_for_real(monkeypatch):
     """Small in every way; its numbers are those of the network that the same settings give by hand."""
     for name, value in {"VIEWS": 2, "SIZE": 112, "PAIR": (56, 84), "GROUPS": 4}.items():
-        monkeypatch.setattr(trial, name, value)
+        monkeypatch.setattr(judges, name, value)
     monkeypatch.setitem(point.JUDGES, "probe_val", 1)
-    monkeypatch.setattr(trial, "_seen", functools.lru_cache(maxsize=2)(trial._seen.__wrapped__))
+    monkeypatch.setattr(judges, "_seen", functools.lru_cache(maxsize=3)(judges._seen.__wrapped__))
     small = point_of(rooms=1, views=4, size=56, gaussians=300, probe_rooms=1, test_rooms=1, epochs=1)
     alone, beside = trial.measure(small, 4, "cpu")
     assert alone["way"] == "alone" and 0 <= alone["miou"] <= 1 and alone["rmse"] > 0 and "recall_20" not in beside
@@ -178,8 +191,14 @@ def test_a_point_trains_and_judges_for_real(monkeypatch):
     by_hand = trial.taught(small.of(point.TAUGHT), 4, "cpu")
     original = trial.network(Point(), "cpu").model.blocks[0].attn.qkv.weight
     assert not (by_hand.model.blocks[0].attn.qkv.weight == original).all()
-    assert trial.read(small, [by_hand], 4, "cpu")["miou"] == alone["miou"]
-    for narrower in ({"windows": 14}, {"robust": True}, {"finer": 2}, {"control": "agreeing half"}):
+    assert judges.read(small, [by_hand], 4, "cpu")["miou"] == alone["miou"]
+    named = {**small.settings, "changes": small.changes, "head": "k-NN", "beside": "fit3d", "scene": "room:7 --views 2"}
+    alone, beside = trial.measure(Point(**named), 4, "cpu")
+    assert 0 < alone["accuracy"] <= 1 and "miou" not in alone and beside["accuracy"] != alone["accuracy"]
+    seven = room(7, 2, 112)
+    assert alone["scene"] == consistency(by_hand, seven, tolerance=judges.NOISY).recall["10 px"]
+    narrow = {"windows": 14}, {"robust": True}, {"finer": 2}, {"control": "agreeing half"}, {"learned": "untextured"}
+    for narrower in narrow:
         settings = {"rooms": 1, "views": 4, "size": 56, "gaussians": 300, "epochs": 1, **narrower}
         other = trial.taught(point_of(**settings), 4, "cpu").model.blocks[0].attn.qkv.weight
         assert not torch.equal(other, by_hand.model.blocks[0].attn.qkv.weight), narrower
@@ -188,10 +207,13 @@ def test_a_point_trains_and_judges_for_real(monkeypatch):
 
 
 def test_rooms_of_another_style_are_the_same_rooms_seen_otherwise():
-    plain, other, long = (trial._room(3, 1, 64, "cpu", style) for style in point.STYLES)
+    plain, other, long, bare = (judges.styled_room(3, 1, 64, "cpu", style) for style in point.STYLES)
     assert torch.equal(other.images[:, 0], plain.images[:, 2]) and torch.equal(other.depths, plain.depths)
-    assert len({scene.name for scene in (plain, other, long)}) == 3, "features are kept by name"
+    assert len({scene.name for scene in (plain, other, long, bare)}) == 4, "features are kept by name"
     assert long.images.shape == plain.images.shape and long.cameras[0].K[0, 0] > 1.4 * plain.cameras[0].K[0, 0]
+    assert torch.equal(bare.depths, plain.depths) and torch.equal(bare.labels, plain.labels)
+    rough = [scene.images.diff(dim=3)[:, :, scene.labels[0, :, 1:] == scene.labels[0, :, :-1]].abs().mean() for scene in (plain, bare)]
+    assert rough[1] < 0.8 * rough[0], "within a class less changes from pixel to pixel; light and edges of things stay"
     fov = [2 * math.degrees(math.atan(0.5 * 64 / scene.cameras[0].K[0, 0])) for scene in (plain, long)]
     assert 64 < fov[0] < 76 and 47 < fov[1] < 57, "as Point says"
 

@@ -9,9 +9,10 @@ import torch
 from scipy.stats import ttest_rel
 from tiny import tiny_vit
 
-from fit3d_lite import RawPixels, paired
+from fit3d_lite import RawPixels, paired, room
 from fit3d_lite.probing import classify, over_seeds
-from fit3d_lite.probing.classify import photo_vectors
+from fit3d_lite.probing.classify import photo_vectors, photos_of_things
+from fit3d_lite.scenes import Scene
 
 
 def test_runs_give_mean_and_spread():
@@ -94,3 +95,22 @@ def test_bad_classifications_are_refused():
     ):
         with pytest.raises(ValueError, match=message):
             classify(**dict(vits=RawPixels(8), train=train, test=test) | wrong)
+
+
+def test_single_things_are_cut_out_of_labelled_photos():
+    labels = torch.zeros(2, 64, 96, dtype=torch.int64)  # wall
+    labels[0, 10:50, 20:40] = 1  # a bed of 40 × 20, the square around it 40 × 40
+    labels[0, 0:30, 80:96] = 2  # a lamp at the photo's edge
+    labels[0, 60:64, 0:4] = 2  # another, too small
+    labels[1, :, 10:80] = 1  # wider than the photo is high
+    images = torch.rand(2, 3, 64, 96)
+    scene = Scene(images, room(0, 2, (64, 96)).cameras, None, labels, ("wall", "bed", "lamp"), "two")
+    photos, classes = photos_of_things(scene, side=40)
+    assert classes.tolist() == [1, 1] and photos.shape == (2, 3, 40, 40)
+    assert torch.allclose(photos[0], images[0, :, 10:50, 10:50])
+    photos, classes = photos_of_things(scene, 30, least=30)
+    assert classes.tolist() == [1, 2, 1], "16 of 30 pixels across are enough"
+    assert torch.allclose(photos[1], images[0, :, 0:30, 66:96]), "the square stays inside the photo"
+    assert photos_of_things(scene, 8, without=("bed", "wall", "lamp"))[0].shape == (0, 3, 8, 8)
+    with pytest.raises(ValueError, match="two has no labels"):
+        photos_of_things(Scene(images, scene.cameras, name="two"), 8)
