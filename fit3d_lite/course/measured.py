@@ -42,8 +42,8 @@ def measure(point: Point, repetition: int = 0, device=None) -> list[dict]:
     are also recall (share found again within 10 and 20 px, and by angle), margin, shuffled (cosine), auc, masks (mIoU of
     labels carried to other views), ami (groups against labels), noise, place (share of the variation that the place in the
     picture explains), room (share of photos whose most similar other photo, by CLS token, shows the same room), pair (recall
-    within 10 px on the photographed motorcycle) and, where the point names one, scene (the same on it; with depths rendered
-    from Gaussians fitted to its photos where it has none).
+    within 10 px on the photographed motorcycle) and, where the point names a scene, captured (the same on it; with depths
+    rendered from Gaussians fitted to its photos where it has none).
 
     Raises ValueError for a repetition that has no rooms of its own, and what reading the named scene raises.
     """
@@ -63,7 +63,7 @@ def measure(point: Point, repetition: int = 0, device=None) -> list[dict]:
         numbers = read(point, vits, repetition, device)
         if way == "alone":
             numbers |= agreement(vit, point.test_rooms, repetition, device, point.style)
-            numbers |= {"scene": found_again(vit, own)} if own else {}
+            numbers |= {"captured": found_again(vit, own)} if own else {}
         found.append({"way": way, **numbers, "training_s": took, "seconds": time.perf_counter() - began, "device": device})
     return found
 

@@ -23,7 +23,7 @@ METRICS = {
     "ami": ("groups, AMI", False), "pair": ("found again, motorcycle", False), "room": ("same room, whole photo", False),
     "noise": ("noise", True), "place": ("share of the place", True), "margin": ("margin", False), "auc": ("AUC", False),
     "shuffled": ("cosine, shuffled", True), "accuracy": ("single things, accuracy", False),
-    "scene": ("found again, captured scene", False),
+    "captured": ("found again, captured scene", False),
 }  # fmt: skip
 COLORS = {"none": "#0072B2", "wrong poses": "#D55E00", "blurred in 2D": "#E69F00", "own features": "#777777"}
 SAID = {"none": "3D targets"}
