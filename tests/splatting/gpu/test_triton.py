@@ -17,7 +17,7 @@ from fit3d_lite.splatting.gpu import triton_draw, triton_kernels  # noqa: E402
 interpreted = pytest.mark.skipif(torch.cuda.is_available(), reason="kernels are compiled here, see test_gpu_parity.py")
 
 
-def few(case, count=50):
+def few(case, count=24):
     return cloud(**{**CASES[case], "count": count})
 
 
