@@ -137,5 +137,6 @@ def tesseract(photos) -> list[str] | None:
         Path(folder, "all.txt").write_text("\n".join(map(str, paths)))
         asked = ["tesseract", f"{folder}/all.txt", "-", "--psm", "7", "--dpi", "300"]
         # A line is too little for its threads: they wait for each other, spinning, and it takes three times as long.
-        said = subprocess.run(asked, capture_output=True, text=True, check=True, env={"OMP_THREAD_LIMIT": "1", **os.environ}).stdout
+        alone = {"OMP_THREAD_LIMIT": "1", **os.environ}
+        said = subprocess.run(asked, capture_output=True, text=True, check=True, env=alone).stdout
     return [" ".join(page.split()) for page in said.split("\f")[: len(photos)]]
