@@ -33,7 +33,7 @@ def said(line) -> str:
 def section(study, runs) -> str:
     """The gains of one study as Markdown, or nothing where it is not measured."""
     body, lines = [], gains(runs, study.name)
-    lite = next((row for row in study.points if row.endswith("lite)") or row == "lite"), None)
+    lite = study.unchanged
     less = None if lite is None else gains(runs, study.name, ["miou", "recall_20"], lite).set_index(["row", "way", "metric"])
     extra = [] if lite is None else ["labels, less lite", "found again, less lite"]
     for row in study.points:

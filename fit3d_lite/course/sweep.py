@@ -60,6 +60,7 @@ class Study:
     varied: tuple[str, ...]  # settings of the grid
     points: dict[str, Point]
     against: dict[str, str]  # the row of the untrained network that each row's gain is counted from
+    unchanged: str | None  # the row that changes nothing: the recipe as it is
 
 
 def read_grid(path: str | Path) -> tuple[list[Study], int]:
@@ -118,7 +119,8 @@ def _study(path: Path, base: Mapping, given: Mapping) -> Study:
         other = [_said(key, value) for key, value in plain.settings.items() if value != first.settings[key]]
         against[row] = known or ", ".join([ORIGINAL, *other])
         points.setdefault(against[row], plain)
-    return Study(name, given.get("question", ""), given.get("expected", ""), tuple(grid), points, against)
+    unchanged = next((row for row, settings in rows.items() if not settings), None)
+    return Study(name, given.get("question", ""), given.get("expected", ""), tuple(grid), points, against, unchanged)
 
 
 def _said(key: str, value) -> str:

@@ -63,6 +63,7 @@ def test_a_grid_is_all_combinations_with_the_untrained_network_beside_them(grid)
     assert trained == {(1, "none"), (1, "wrong poses"), (2, "none"), (2, "wrong poses")}
     assert rooms.points["original"] == Point(recipe="none") and set(rooms.against.values()) == {"original"}
     assert dict(ways.points["LoRA"].changes) == {"train": "lora", "lr": 1e-3} and ways.points["full"].rooms == 2
+    assert rooms.unchanged is None and ways.unchanged == "full"
     assert ways.against["random"] == "original" and ways.points["random"].weights == "random"
 
 
