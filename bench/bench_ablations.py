@@ -20,7 +20,8 @@ DIMS, ROOMS = (8, 16, 32, 64, 128), range(5, 10)
 SHOWN = {  # column: (way, metric)
     "labels, mIoU": ("alone", "miou"), "depth, RMSE m": ("alone", "rmse"), "found again, 20 px": ("alone", "recall_20"),
     "masks carried, mIoU": ("alone", "masks"), "groups, AMI": ("alone", "ami"), "motorcycle, 10 px": ("alone", "pair"),
-    "labels beside": ("beside", "miou"), "depth beside": ("beside", "rmse"),
+    "captured, 10 px": ("alone", "captured"), "single things": ("alone", "accuracy"), "labels beside": ("beside", "miou"),
+    "depth beside": ("beside", "rmse"), "single things beside": ("beside", "accuracy"),
 }  # fmt: skip
 
 
@@ -33,21 +34,24 @@ def said(line) -> str:
 def section(study, runs) -> str:
     """The gains of one study as Markdown, or nothing where it is not measured."""
     body, lines = [], gains(runs, study.name)
-    lite = study.unchanged
-    less = None if lite is None else gains(runs, study.name, ["miou", "recall_20"], lite).set_index(["row", "way", "metric"])
-    extra = [] if lite is None else ["labels, less lite", "found again, less lite"]
+    shown = {title: key for title, key in SHOWN.items() if key in set(zip(lines.way, lines.metric, strict=True))}
+    lite, less = study.unchanged, None
+    if lite in set(lines.row):
+        less = gains(runs, study.name, ["miou", "recall_20"], lite).set_index(["row", "way", "metric"])
+    extra = [] if less is None else ["labels, less lite", "found again, less lite"]
     for row in study.points:
         if row == study.against.get(row, row):
             continue  # the untrained
         here = lines.loc[lines.row == row].set_index(["way", "metric"])
         if here.empty:
             continue
-        body.append([row, int(here.pairs.max()), *(said(here.loc[key]) if key in here.index else "" for key in SHOWN.values())])
-        if lite is not None:
-            body[-1] += [said(less.loc[row, "alone", key]) if row != lite else "" for key in ("miou", "recall_20")]
+        body.append([row, int(here.pairs.max()), *(said(here.loc[key]) if key in here.index else "" for key in shown.values())])
+        for key in ("miou", "recall_20") if less is not None else ():  # of what started from one network and was judged alike
+            same = row != lite and study.against[row] == study.against[lite] and (row, "alone", key) in less.index
+            body[-1].append(said(less.loc[row, "alone", key]) if same else "")
     if len(body) < 2:
         return ""  # nothing of it but what other studies share
-    return f"## {study.question}\n\nExpected: {study.expected}\n\n" + table(["", "repetitions", *SHOWN, *extra], body)
+    return f"## {study.question}\n\nExpected: {study.expected}\n\n" + table(["", "repetitions", *shown, *extra], body)
 
 
 def numbers_a_gaussian() -> str:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from ..base.inputs import check_whole, shard_of
+from ..base.whole import check_writable
 from . import sweep
 from .sweep import points_of, read_grid, run_points, share_of, table_of
 from .sweep_figures import write_results
@@ -24,6 +25,7 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", help="names of some studies")
     parser.add_argument("--repetitions", type=int, help="fewer or more than the file says")
     parser.add_argument("--device", help="cpu, cuda …; by default the GPU where there is one")
+    parser.add_argument("--collect", action="store_true", help="measure nothing; --out of what is there")
     many = parser.add_mutually_exclusive_group()
     many.add_argument("--processes", type=int, default=1, help="so many at once here, each of one thread")
     many.add_argument("--shard", default="1/1", metavar="I/N", help="measure the I-th of N parts")
@@ -33,9 +35,15 @@ def main(given: list[str] | None = None) -> int:
         raise ValueError(f"no study {', '.join(unknown)}; there are {', '.join(s.name for s in studies)}.")
     studies = [s for s in studies if not a.only or s.name in a.only]
     repetitions = repetitions if a.repetitions is None else a.repetitions
-    check_whole(1, repetitions=repetitions, processes=a.processes)
+    check_whole(1, processes=a.processes)
+    if a.collect and a.out is None:
+        raise ValueError("--collect needs --out, the folder to write to.")
     wanted = points_of(studies, repetitions)
-    if a.processes > 1:
+    if a.out is not None:
+        check_writable(a.out / "table.csv")  # now, and not after hours
+    if a.collect:
+        pass
+    elif a.processes > 1:
         _side_by_side(a)
     else:
         part, parts = shard_of(a.shard)

@@ -6,7 +6,6 @@ Rooms and what a network sees in them are kept in memory, so points of one netwo
 from __future__ import annotations
 
 import functools
-import os
 import shlex
 from dataclasses import replace
 
@@ -21,7 +20,7 @@ from ..correspondence.masks import mask_propagation
 from ..finetuning.pipeline import arguments
 from ..finetuning.prepare import fitted, makers_of
 from ..lifting.depth import with_rendered_depths
-from ..probing.classify import classifier, photo_vectors, photos_of_things
+from ..probing.classify import classifier, photos_of_things
 from ..probing.probe import probe_depth, probe_segmentation
 from ..probing.ridge import quick_probe
 from ..rooms.make import SEEDS, room
@@ -119,7 +118,10 @@ def _pair(device: str) -> Scene:
 @functools.lru_cache(maxsize=4)
 def captured(named: str, device: str) -> list[Scene]:
     """The scenes that ``--scene`` of the command line names so; views without depths get those of fitted Gaussians."""
-    a = arguments(["--scene", *shlex.split(os.path.expandvars(named)), "--size", str(SIZE)])
+    try:
+        a = arguments(["--scene", *shlex.split(named), "--size", str(SIZE)])
+    except SystemExit:
+        raise ValueError(f"The scene {named!r} is not what may follow --scene; the usage stands above.") from None
     a.work = None  # nothing of it is kept
     scenes = [make().to(device) for make in makers_of(a)]
     return [s if s.depths is not None else with_rendered_depths(s, fitted(a, s)) for s in scenes]
@@ -135,8 +137,8 @@ def _named(vits: list[ViT], fit: list[Scene], test: list[Scene]) -> float:
     """Share of the test rooms' single things that k nearest neighbours name rightly by these networks' CLS tokens."""
     (x, classes), (y, truth) = (_things(vits, scenes) for scenes in (fit, test))
     known = torch.isin(truth, classes)
-    guess = classifier("knn", x.numpy(), classes.numpy(), NEIGHBOURS).predict(y[known].numpy())
-    return (torch.from_numpy(guess) == truth[known]).double().mean().item()
+    votes = classifier("knn", min(NEIGHBOURS, len(x))).fit(x.numpy(), classes.numpy())
+    return (votes.predict(y[known].numpy()) == truth[known].numpy()).mean().item()
 
 
 def _things(vits: list[ViT], scenes: list[Scene]) -> tuple[Tensor, Tensor]:  # [N, C], [N]
@@ -145,7 +147,8 @@ def _things(vits: list[ViT], scenes: list[Scene]) -> tuple[Tensor, Tensor]:  # [
         for scene in scenes:
             if (key := f"things of {scene.name}") not in known:
                 photos, classes = photos_of_things(scene, THING)
-                known[key] = photo_vectors(vit, photos), classes
+                cls = [vit.extract(part, cls=True, quiet=True, dtype=torch.float32)[1].cpu() for part in photos.split(64)]
+                known[key] = torch.cat([torch.zeros(0, vit.channels), *cls]), classes
     parts = [[_seen(vit)[f"things of {scene.name}"] for scene in scenes] for vit in vits]
     return torch.cat([torch.cat([vectors for vectors, _ in part]) for part in parts], 1), torch.cat([c for _, c in parts[0]])
 

@@ -32,6 +32,7 @@ from .point import CONTROLS, LEARN, LIFTED, NETWORK, TAUGHT, Point
 
 __all__ = ["measure"]
 
+REPETITIONS = len(SEEDS["finetune"]) // LEARN  # that have rooms of their own
 WAYS = ("alone", "beside")  # the features of the network as it was
 
 
@@ -48,8 +49,8 @@ def measure(point: Point, repetition: int = 0, device=None) -> list[dict]:
     Raises ValueError for a repetition that has no rooms of its own, and what reading the named scene raises.
     """
     check_whole(0, repetition=repetition)
-    if repetition >= (most := len(SEEDS["finetune"]) // LEARN):
-        raise ValueError(f"there are rooms for {most} repetitions, 0 to {most - 1}; got {repetition}.")
+    if repetition >= REPETITIONS:
+        raise ValueError(f"there are rooms for {REPETITIONS} repetitions, 0 to {REPETITIONS - 1}; got {repetition}.")
     device, began = str(usable_device(device)), time.perf_counter()
     own = captured(point.scene, device) if point.scene else []
     base = before = network(point.of(NETWORK), device)
@@ -66,6 +67,16 @@ def measure(point: Point, repetition: int = 0, device=None) -> list[dict]:
             numbers |= {"captured": found_again(vit, own)} if own else {}
         found.append({"way": way, **numbers, "training_s": took, "seconds": time.perf_counter() - began, "device": device})
     return found
+
+
+def try_inputs(points: list[Point], device=None) -> None:
+    """Load every network and scene that the points name, so that what cannot be is said before hours of work."""
+    device = str(usable_device(device))
+    for scene in dict.fromkeys(p.scene for p in points if p.scene):
+        captured(scene, device)
+    networks = [p.of(NETWORK) for p in points] + [replace(p.of(NETWORK), weights=p.beside) for p in points if p.beside]
+    for point in dict.fromkeys(networks):
+        network(point, device)
 
 
 # ---- the network

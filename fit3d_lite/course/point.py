@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, fields, replace
 
 from ..base.inputs import check_whole
@@ -59,7 +60,8 @@ class Point:
                 raise ValueError(f"{name} must be one of {', '.join(values)}; got {getattr(self, name)!r}.")
         check_whole(0, blocks=self.blocks, dim=self.dim, windows=self.windows)
         check_whole(1, rooms=self.rooms, views=self.views, samples=self.samples, probe_rooms=self.probe_rooms)
-        check_whole(1, test_rooms=self.test_rooms)
+        check_whole(1, test_rooms=self.test_rooms, gaussians=self.gaussians)
+        check_whole(28, size=self.size)
         most = {"rooms": LEARN, "probe_rooms": JUDGES["probe_train"], "test_rooms": JUDGES["probe_test"]}
         for name, limit in most.items():
             if getattr(self, name) > limit:
@@ -70,6 +72,11 @@ class Point:
             raise ValueError(f'robust=True is of the target "mean"; the target is {self.target!r}.')
         if self.windows >= self.size:
             raise ValueError(f"Windows {self.windows} pixels apart do not fit a photo of {self.size}.")
+        if self.control == "wrong poses" and self.views < 2:
+            raise ValueError("Wrong poses need a second camera in each room; views is 1.")
+        if self.recipe == "none" and (self.changes or self.control != "none"):
+            said = ", ".join(["control"] * (self.control != "none") + [name for name, _ in self.changes])
+            raise ValueError(f'Nothing is trained with recipe "none", so {said} would change nothing.')
         if self.recipe != "none":
             batch = named_recipe(self.recipe, **dict(self.changes)).batch
             if self.rooms * self.views < batch:
@@ -90,12 +97,15 @@ class Point:
     def untrained(self) -> Point:
         """The same network without fine-tuning, judged alike: what a gain is counted from."""
         plain = Point(recipe="none")
-        taught = {name: getattr(plain, name) for name in TAUGHT if name not in ("network", "weights", "blocks")}
-        return replace(self, **taught | {"recipe": "none"})
+        return replace(self, **{name: getattr(plain, name) for name in TAUGHT if name not in NETWORK})
+
+    def judged_as(self, other: Point) -> Point:
+        """This network, read and judged like the other one."""
+        return replace(other, **{name: getattr(self, name) for name in (*TAUGHT, "beside")})
 
     def of(self, names) -> Point:
         """These settings of it, all others as they are by default: what a step of the work depends on."""
-        return Point(**{name: getattr(self, name) for name in names})
+        return Point(**{"recipe": "none"} | {name: getattr(self, name) for name in names})
 
 
 # Which settings decide what.
@@ -106,8 +116,14 @@ TAUGHT = (*LIFTED, "recipe", "changes", "control")
 
 def point_of(**settings) -> Point:
     """A point from settings by name; those of a Recipe go into ``changes``. ValueError for a name that is neither."""
-    own, recipes = {f.name for f in fields(Point)} - {"changes"}, {f.name for f in fields(Recipe)}
-    if unknown := sorted(settings.keys() - own - recipes):
-        raise ValueError(f"no setting {', '.join(unknown)}; a point has {', '.join(sorted(own | recipes))}.")
+    own, recipes = {f.name for f in fields(Point)} - {"changes"}, {f.name: f.default for f in fields(Recipe)}
+    if unknown := sorted(settings.keys() - own - recipes.keys()):
+        raise ValueError(f"no setting {', '.join(unknown)}; a point has {', '.join(sorted(own | recipes.keys()))}.")
+    if "scene" in settings:  # what a variable names today is another scene than what it names tomorrow
+        settings["scene"] = os.path.expandvars(settings["scene"])
     changes = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k in recipes}
-    return Point(**{k: v for k, v in settings.items() if k in own}, changes=tuple(sorted(changes.items())))
+    for name, value in changes.items():
+        if isinstance(recipes[name], float) and type(value) is int:  # 0 and 0.0 are one setting, and have one name
+            changes[name] = float(value)
+    point = Point(**{k: v for k, v in settings.items() if k in own}, changes=tuple(sorted(changes.items())))
+    return point.untrained if point.recipe == "none" else point  # what nothing is trained on says nothing of it

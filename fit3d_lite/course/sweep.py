@@ -3,7 +3,8 @@
     python -m fit3d_lite ablate grid.toml --work runs                # what is there already is not done again
     python -m fit3d_lite ablate grid.toml --work runs --processes 8  # of one machine
     python -m fit3d_lite ablate grid.toml --work runs --shard 3/16   # of a cluster's array job, 1/16 to 16/16
-    python -m fit3d_lite ablate grid.toml --work runs --out table    # the table and figures of what is there
+    python -m fit3d_lite ablate grid.toml --work runs --out table    # and then the table and figures
+    python -m fit3d_lite ablate grid.toml --work runs --out table --collect    # of what is there; measures nothing
 
 The grid is a TOML file (assets/ablations.toml is the course's own):
 
@@ -34,10 +35,9 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from ..base.inputs import check_whole, existing_file
-from ..base.machine import asset, usable_device
+from ..base.machine import asset
 from ..base.whole import check_writable, replace_when_whole
-from .judges import captured
-from .measured import measure
+from .measured import REPETITIONS, measure, try_inputs
 from .point import TAUGHT, Point, point_of
 
 if TYPE_CHECKING:
@@ -74,9 +74,12 @@ def read_grid(path: str | Path) -> tuple[list[Study], int]:
         raise ValueError(f"{path} holds {', '.join(unknown)}; a grid has repetitions, base and [[study]].")
     repetitions, studies = content.get("repetitions", 5), content.get("study", [])
     check_whole(1, repetitions=repetitions)
-    if not studies:
+    if not studies or not isinstance(studies, list):
         raise ValueError(f"{path} has no [[study]].")
-    return [_study(path, content.get("base", {}), study) for study in studies], repetitions
+    found = [_study(path, content.get("base", {}), study) for study in studies]
+    if twice := [study.name for i, study in enumerate(found) if study.name in {other.name for other in found[:i]}]:
+        raise ValueError(f"{path} has two studies {twice[0]!r}.")
+    return found, repetitions
 
 
 def course_grid() -> list[Study]:
@@ -103,6 +106,8 @@ def _study(path: Path, base: Mapping, given: Mapping) -> Study:
     for values in itertools.product(*grid.values()) if grid else ():
         settings = dict(zip(grid, values, strict=True))
         rows[", ".join(_said(key, value) for key, value in settings.items())] = settings
+    if twice := sorted(rows.keys() & given.get("rows", {}).keys()):
+        raise ValueError(f"Study {name!r} has the row {twice[0]!r} in its grid and in its rows.")
     rows |= given.get("rows", {})
     if not rows:
         raise ValueError(f"Study {name!r} has neither a grid nor rows.")
@@ -114,11 +119,12 @@ def _study(path: Path, base: Mapping, given: Mapping) -> Study:
             raise ValueError(f"Study {name!r}, row {row!r}: {error}") from error
     first, against = next(iter(points.values())).untrained, {}
     for row, point in list(points.items()):
-        plain = point.untrained if point.recipe != "none" else first
+        plain = point.untrained if point.recipe != "none" else first.judged_as(point)
         known = next((label for label, other in points.items() if other == plain), None)
-        other = [_said(key, value) for key, value in plain.settings.items() if value != first.settings[key]]
+        other = [f"{key} {value}" for key, value in plain.settings.items() if value != first.settings[key]]
         against[row] = known or ", ".join([ORIGINAL, *other])
-        points.setdefault(against[row], plain)
+        if points.setdefault(against[row], plain) != plain:
+            raise ValueError(f"Study {name!r} has a row {against[row]!r}, which is what the untrained network is called.")
     unchanged = next((row for row, settings in rows.items() if not settings), None)
     return Study(name, given.get("question", ""), given.get("expected", ""), tuple(grid), points, against, unchanged)
 
@@ -132,7 +138,11 @@ def _said(key: str, value) -> str:
 
 def points_of(studies: list[Study], repetitions: int) -> list[tuple[Point, int]]:
     """Every point of every study once, in each repetition: first the untrained, which all gains are counted from, then in
-    the file's order, but points of one network follow each other, so that it is trained once."""
+    the file's order, but points of one network follow each other, so that it is trained once. ValueError for more
+    repetitions than have rooms of their own."""
+    check_whole(1, repetitions=repetitions)
+    if repetitions > REPETITIONS:
+        raise ValueError(f"there are rooms for {REPETITIONS} repetitions, not for {repetitions}.")
     groups: dict[Point, list[Point]] = {}
     points = dict.fromkeys(point for study in studies for point in study.points.values())
     for point in sorted(points, key=lambda point: point.recipe != "none"):
@@ -163,8 +173,7 @@ def run_points(wanted: list[tuple[Point, int]], work: str | Path, device=None) -
     """Measure what is not in ``work`` yet; each point is there, whole, as soon as it is measured."""
     work = check_writable(Path(work) / "points").parent
     left = [(p, r) for p, r in wanted if not _path(work, p, r).is_file()]
-    for scene in dict.fromkeys(p.scene for p, _ in left if p.scene):
-        captured(scene, str(usable_device(device)))  # what cannot be read is said before hours of work
+    try_inputs([p for p, _ in left], device)
     for point, repetition in tqdm(left, "points", unit="point", mininterval=5):
         found = measure(point, repetition, device)
         with replace_when_whole(_path(work, point, repetition)) as partial:

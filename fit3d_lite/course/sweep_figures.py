@@ -25,7 +25,8 @@ METRICS = {
     "shuffled": ("cosine, shuffled", True), "accuracy": ("single things, accuracy", False),
     "captured": ("found again, captured scene", False),
 }  # fmt: skip
-COLORS = {"none": "#0072B2", "wrong poses": "#D55E00", "blurred in 2D": "#E69F00", "own features": "#777777"}
+COLORS = {"none": "#0072B2", "wrong poses": "#D55E00", "blurred in 2D": "#E69F00", "own features": "#777777",
+          "agreeing half": "#009E73"}  # fmt: skip
 SAID = {"none": "3D targets"}
 
 
@@ -49,17 +50,17 @@ def gains(
         base = table[(table.row == (against or runs.against.iloc[0])) & (table.way == way)]
         both = runs.merge(base, on="repetition", suffixes=("", "_base"))
         for metric in metrics:
-            values = both[metric].dropna() if metric in both else []
-            if len(values) == 0:
+            pairs = both[[metric, f"{metric}_base"]].dropna() if metric in runs else ()
+            if len(pairs) == 0:
                 continue
+            after, before = pairs[metric], pairs[f"{metric}_base"]
             line = {"row": row, "way": way, "metric": metric, "mean": runs[metric].mean(), "spread": runs[metric].std()}
-            if len(values) > 1:
-                found = paired(list(both[f"{metric}_base"]), list(both[metric]))
-                line |= {"gain": found.mean, "low": found.mean - found.half_width, "high": found.mean + found.half_width}
-            else:
-                line |= {"gain": (both[metric] - both[f"{metric}_base"]).mean(), "low": math.nan, "high": math.nan}
-            lines.append(line | {"pairs": len(both)})
-    return pd.DataFrame(lines)
+            line |= {"gain": (after - before).mean(), "low": math.nan, "high": math.nan, "pairs": len(pairs)}
+            if len(pairs) > 1:
+                half = paired(list(before), list(after)).half_width
+                line |= {"low": line["gain"] - half, "high": line["gain"] + half}
+            lines.append(line)
+    return pd.DataFrame(lines, columns=["row", "way", "metric", "mean", "spread", "gain", "low", "high", "pairs"])
 
 
 def gain_chart(table: pd.DataFrame, study: str, metrics: Sequence[str] = ("miou", "rmse", "recall_20"), x: str | None = None,
@@ -92,8 +93,8 @@ def gain_chart(table: pd.DataFrame, study: str, metrics: Sequence[str] = ("miou"
             for control, part in rows.loc[here.index].groupby("control", sort=False):
                 part = part.sort_values(x)
                 at = part[x].astype(float)
-                axes.fill_between(at, low[part.index], high[part.index], color=COLORS[control], alpha=0.15, linewidth=0)
-                axes.plot(at, gain[part.index], "o-", color=COLORS[control], label=SAID.get(control, f"control: {control}"))
+                axes.fill_between(at, low[part.index], high[part.index], color=COLORS.get(control), alpha=0.15, linewidth=0)
+                axes.plot(at, gain[part.index], "o-", color=COLORS.get(control), label=SAID.get(control, f"control: {control}"))
             axes.set_xscale("log", base=2)
             ticks = sorted(rows.loc[here.index][x].astype(float).unique())
             axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
@@ -129,8 +130,18 @@ def write_results(studies: Sequence[Study], table: pd.DataFrame, out: str | Path
     found = [gains(table, s.name).assign(study=s.name) for s in studies if s.name in set(table.study)]
     pd.concat(found).to_csv(out / "gains.csv", index=False, float_format="%.4g")
     for study, way in itertools.product((s for s in studies if s.name in set(table.study)), ("alone", "beside")):
-        numbers = [key for key in study.varied if key != "control" and table[table.study == study.name][key].dtype.kind in "if"]
-        metrics = ("miou", "rmse", "recall_20") if way == "alone" else ("miou", "rmse")
-        figure = gain_chart(table, study.name, metrics, numbers[0] if numbers else None, way)
+        mine = gains(table, study.name)
+        known = set(mine[(mine.way == way) & (mine.row != mine.row.map(study.against))].metric)
+        metrics = [name for name in ("miou", "rmse", "accuracy", "recall_20", "captured") if name in known]
+        if not metrics:
+            continue  # nothing but the untrained
+        figure = gain_chart(table, study.name, metrics, _along(study, table[table.study == study.name]), way)
         save(figure, out / f"{study.name}_{way}.png", width=figure.get_figwidth(), dpi=110)
         plt.close(figure)
+
+
+def _along(study: Study, table: pd.DataFrame) -> str | None:
+    """The setting that the figure's axis shows: numbers above 0, of which nothing but the control varies beside."""
+    others = [key for key in study.varied if key != "control"]
+    fits = len(others) == 1 and table[others[0]].dtype.kind in "if" and (table[others[0]] > 0).all()
+    return others[0] if fits else None

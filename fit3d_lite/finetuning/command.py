@@ -40,7 +40,8 @@ def parser_of(command: str, says: str) -> argparse.ArgumentParser:
         prog=f"python -m fit3d_lite {command}", description=says, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     data = parser.add_argument_group("scenes (at least one)")
-    data.add_argument("--scene", nargs="+", default=[], metavar="KIND:PATH", help=f"room:7, stereo, or {', '.join(KINDS)}:PATH")
+    kinds = f"room:7, stereo, office, {', '.join(KINDS)}:PATH"
+    data.add_argument("--scene", nargs="+", default=[], metavar="KIND:PATH", help=kinds)
     data.add_argument("--rooms", type=int, default=0, help="so many procedural rooms")
     data.add_argument("--first-room", type=int, default=SEEDS["finetune"].start, help="seed of the first")
     data.add_argument("--views", type=int, default=12, help="photos of a room")

@@ -96,8 +96,7 @@ def classify(
     Raises ValueError for an unknown method or token, photos and classes that do not pair up, fewer than two classes,
     and a test class that never occurs in training.
     """
-    if method not in ("knn", "linear"):
-        raise ValueError(f"method must be 'knn' or 'linear', got {method!r}.")
+    classifier(method, 1)  # an unknown one is refused before any work
     vits = list(vits) if isinstance(vits, Sequence) else [vits]
     (seen, classes), (asked, truth) = ((images, np.asarray(numbers)) for images, numbers in (train, test))
     for what, images, numbers in (("training", seen, classes), ("test", asked, truth)):
@@ -112,7 +111,7 @@ def classify(
     if unseen := sorted(set(truth.tolist()) - set(classes.tolist())):
         raise ValueError(f"Class {unseen[0]} of the test set never occurs in training.")
     x, y = (torch.cat([photo_vectors(v, i, token, cache) for v in vits], 1).numpy() for i in (seen, asked))
-    guess = torch.from_numpy(classifier(method, x, classes, k).predict(y)).long()
+    guess = torch.from_numpy(classifier(method, min(k, len(x))).fit(x, classes).predict(y)).long()
     known = torch.from_numpy(truth).long()
     chance = known.bincount().max().item() / len(known)
     confusion = confusion_matrix(guess, known, int(classes.max()) + 1)
@@ -120,22 +119,18 @@ def classify(
     return Classification(said, (guess == known).double().mean().item(), chance, confusion, guess)
 
 
-def classifier(
-    method: str,
-    x: np.ndarray,  # [V, C]
-    classes: np.ndarray,  # [V]
-    k: int,
-):
-    """scikit-learn's classifier for one method, fitted."""
+def classifier(method: str, k: int):
+    """scikit-learn's classifier for a method, not fitted yet. ValueError for an unknown one."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     if method == "linear":
-        return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000)).fit(x, classes)
-    votes = KNeighborsClassifier(min(k, len(x)), metric="cosine", weights=lambda d: np.exp((1 - d) / TEMPERATURE))
-    return votes.fit(x, classes)
+        return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+    if method == "knn":
+        return KNeighborsClassifier(k, metric="cosine", weights=lambda d: np.exp((1 - d) / TEMPERATURE))
+    raise ValueError(f"method must be 'knn' or 'linear', got {method!r}.")
 
 
 def photos_of_things(

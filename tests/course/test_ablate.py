@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
+import fit3d_lite as f3d
 from fit3d_lite import consistency, room
 from fit3d_lite.__main__ import main
 from fit3d_lite.base.machine import asset
@@ -18,6 +19,7 @@ from fit3d_lite.course import measured as trial
 from fit3d_lite.course.point import Point, point_of
 from fit3d_lite.course.sweep import points_of, read_grid, share_of, table_of
 from fit3d_lite.course.sweep_figures import gain_chart, gains
+from fit3d_lite.rooms import SEEDS
 
 GRID = """
 repetitions = 3
@@ -30,6 +32,9 @@ grid = { rooms = [1, 2], control = ["none", "wrong poses"] }
 [[study]]
 name = "ways"
 rows = { "full" = {}, "LoRA" = { train = "lora", lr = 1e-3 }, "random" = { weights = "random", recipe = "none" } }
+[[study]]
+name = "readers"
+grid = { head = ["ridge", "k-NN"] }
 """
 
 
@@ -50,14 +55,17 @@ def measured(monkeypatch):
         gain = 0.0 if point.recipe == "none" else 0.01 * point.rooms * (1 if point.control == "none" else -1)
         miou = 0.4 + 0.05 * repetition + gain + 0.001 * repetition * (point.recipe != "none")
         alone = {"way": "alone", "miou": miou, "rmse": 0.5, "recall_20": 0.5}
+        if point.head == "k-NN":
+            return [{"way": way, "accuracy": miou} for way in ("alone", "beside")]
         return [alone, {"way": "beside", "miou": miou + 0.01, "rmse": 0.5}]
 
     monkeypatch.setattr(sweep, "measure", measure)
+    monkeypatch.setattr(sweep, "try_inputs", lambda points, device: None)
     return done
 
 
 def test_a_grid_is_all_combinations_with_the_untrained_network_beside_them(grid):
-    (rooms, ways), repetitions = read_grid(grid)
+    (rooms, ways, _), repetitions = read_grid(grid)
     assert repetitions == 3 and rooms.expected == "more" and rooms.varied == ("rooms", "control")
     trained = {(p.rooms, p.control) for p in rooms.points.values() if p.recipe == "lite"}
     assert trained == {(1, "none"), (1, "wrong poses"), (2, "none"), (2, "wrong poses")}
@@ -76,6 +84,21 @@ def test_what_differs_in_the_network_or_the_judge_has_an_original_of_its_own(tmp
     assert plain["c"] == Point(recipe="none", head="linear"), "rooms to learn from say nothing of an untrained network"
 
 
+def test_a_network_that_is_not_trained_is_compared_with_the_first_ones_judged_as_it_is(tmp_path):
+    path = tmp_path / "g.toml"
+    path.write_text("""
+[[study]]
+name = "x"
+grid = { style = ["recoloured"] }
+rows.ready = { weights = "fit3d", recipe = "none", rooms = 3, beside = "original" }
+rows.lens = { weights = "fit3d", recipe = "none", style = "long lens", test_rooms = 4 }
+""")
+    (study,), _ = read_grid(path)
+    assert study.points[study.against["ready"]] == Point(recipe="none")
+    assert study.points[study.against["lens"]] == Point(recipe="none", style="long lens", test_rooms=4)
+    assert study.points["ready"].rooms == Point().rooms, "it learned from no room of the study"
+
+
 def test_every_point_is_in_exactly_one_shard_and_a_network_in_one(grid):
     wanted = points_of(*read_grid(grid))
     assert len(wanted) == len(set(wanted)) and wanted[0][0].recipe == "none", "the untrained come first"
@@ -83,6 +106,11 @@ def test_every_point_is_in_exactly_one_shard_and_a_network_in_one(grid):
         parts = [share_of(wanted, i, count) for i in range(count)]
         assert sorted(map(str, sum(parts, []))) == sorted(map(str, wanted))
         assert all(len({r for _, r in part}) <= 1 for part in parts) or count < 3
+        where = {}
+        for i, part in enumerate(parts):
+            trained = [(p.of(point.TAUGHT), r) for p, r in part if p.recipe != "none"]
+            assert all(where.setdefault(one, i) == i for one in trained), "a network is trained in one shard"
+            assert len(trained) - 1 >= sum(a != b for a, b in zip(trained, trained[1:])) == max(len(set(trained)) - 1, 0)
 
 
 def test_a_stopped_sweep_goes_on_where_it_was(grid, tmp_path, measured, monkeypatch):
@@ -100,19 +128,41 @@ def test_a_stopped_sweep_goes_on_where_it_was(grid, tmp_path, measured, monkeypa
     assert main([*run, "--out", str(tmp_path / "out")]) == 0
     assert len(measured) == len(set(measured)) == len(points_of(*read_grid(grid)))
     table = pd.read_csv(tmp_path / "out" / "table.csv")
-    assert len(table) == 2 * 3 * (5 + 4) and {"study", "row", "repetition", "way", "rooms", "control", "lr"} <= set(table)
+    assert len(table) == 2 * 3 * (5 + 4 + 4) and {"study", "row", "repetition", "way", "rooms", "control", "lr"} <= set(table)
     made = {path.name for path in (tmp_path / "out").iterdir()}
-    assert made == {"table.csv", "gains.csv", *(f"{s}_{w}.png" for s in ("rooms", "ways") for w in ("alone", "beside"))}
+    studies = ("rooms", "ways", "readers")
+    assert made == {"table.csv", "gains.csv", *(f"{s}_{w}.png" for s in studies for w in ("alone", "beside"))}
     assert main(run) == 0 and len(measured) == len(set(measured)), "nothing is measured twice"
 
 
-def test_a_scene_that_cannot_be_read_is_said_before_anything_is_measured(tmp_path, measured):
+def test_what_is_there_is_collected_without_measuring(grid, tmp_path, measured):
+    run = ["ablate", str(grid), "--work", str(tmp_path / "w"), "--only", "readers"]
+    assert main([*run, "--shard", "2/3"]) == 0 and len(measured) > 0
+    count = len(measured)
+    assert main([*run, "--collect", "--out", str(tmp_path / "out")]) == 0 and len(measured) == count
+    assert set(pd.read_csv(tmp_path / "out" / "table.csv").repetition) == {1}
+    with pytest.raises(ValueError, match="--collect needs --out"):
+        ablate.main([*run[1:], "--collect"])
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file/table.csv cannot be written"):
+        ablate.main([*run[1:], "--out", str(tmp_path / "file")])
+    assert len(measured) == count
+
+
+def test_a_scene_or_network_that_cannot_be_read_is_said_before_anything_is_measured(tmp_path, measured, monkeypatch):
+    monkeypatch.setattr(sweep, "try_inputs", trial.try_inputs)
     path = tmp_path / "g.toml"
     path.write_text('[[study]]\nname = "x"\nrows = { a = {}, b = { scene = "colmap:$NOWHERE/scan" } }')
     with pytest.raises(FileNotFoundError, match="NOWHERE/scan"):
         ablate.main([str(path), "--work", str(tmp_path)])
     path.write_text('[[study]]\nname = "x"\nrows = { a = {}, b = { scene = "scan" } }')
     with pytest.raises(ValueError, match="a scene is colmap:PATH.*got 'scan'"):
+        ablate.main([str(path), "--work", str(tmp_path)])
+    path.write_text('[[study]]\nname = "x"\nrows = { a = {}, b = { scene = "office --frames x" } }')
+    with pytest.raises(ValueError, match="The scene 'office --frames x' is not what may follow --scene"):
+        ablate.main([str(path), "--work", str(tmp_path)])
+    path.write_text('[[study]]\nname = "x"\nrows = { a = {}, b = { weights = "no/such.pth" } }')
+    with pytest.raises((ValueError, FileNotFoundError), match="no/such.pth"):
         ablate.main([str(path), "--work", str(tmp_path)])
     assert not measured
 
@@ -161,6 +211,12 @@ def test_gains_are_paired_differences_with_students_interval(grid, tmp_path, mea
         ('[[study]]\nname = "a"\nrows = { b = { rooms = 1, views = 2 } }', "too few for a batch of 4"),
         ('[[study]]\nname = "a"\nrows = { b = { dim = 8 } }', 'the target is \'mean\''),
         ('[[study]]\nname = "a"\nrow = { b = {} }', "has row, which is none of"),
+        ('[study]\nname = "a"\nrows = { b = {} }', r"has no \[\[study\]\]"),
+        ('[[study]]\nname = "a"\nrows = { b = {} }\n' * 2, "has two studies 'a'"),
+        ('[[study]]\nname = "a"\ngrid = { views = [4] }\nrows = { "views 4" = {} }', "row 'views 4' in its grid and in its rows"),
+        ('[[study]]\nname = "a"\nrows = { original = { epochs = 1 } }', "a row 'original', which is what the untrained"),
+        ('[[study]]\nname = "a"\nrows = { b = { recipe = "none", lr = 1e-3 } }', "so lr would change nothing"),
+        ('[[study]]\nname = "a"\nrows = { b = { views = 1, rooms = 4, control = "wrong poses" } }', "need a second camera"),
     ],
 )
 def test_a_wrong_grid_gets_one_sentence_before_anything_is_measured(tmp_path, text, words):
@@ -183,6 +239,9 @@ def test_a_point_trains_and_judges_for_real(monkeypatch):
     """Small in every way; its numbers are those of the network that the same settings give by hand."""
     for name, value in {"VIEWS": 2, "SIZE": 112, "PAIR": (56, 84), "GROUPS": 4}.items():
         monkeypatch.setattr(judges, name, value)
+    for name in ("_pair", "captured"):  # kept ones are of another size
+        monkeypatch.setattr(judges, name, functools.lru_cache(getattr(judges, name).__wrapped__))
+    monkeypatch.setattr(trial, "captured", judges.captured)
     monkeypatch.setitem(point.JUDGES, "probe_val", 1)
     monkeypatch.setattr(judges, "_seen", functools.lru_cache(maxsize=3)(judges._seen.__wrapped__))
     small = point_of(rooms=1, views=4, size=56, gaussians=300, probe_rooms=1, test_rooms=1, epochs=1)
@@ -190,9 +249,11 @@ def test_a_point_trains_and_judges_for_real(monkeypatch):
     assert alone["way"] == "alone" and 0 <= alone["miou"] <= 1 and alone["rmse"] > 0 and "recall_20" not in beside
     assert {"margin", "masks", "ami", "noise", "place", "room", "pair", "auc"} <= set(alone)
     json.dumps([alone, beside])
-    by_hand = trial.taught(small.of(point.TAUGHT), 4, "cpu")
-    original = trial.network(Point(), "cpu").model.blocks[0].attn.qkv.weight
-    assert not (by_hand.model.blocks[0].attn.qkv.weight == original).all()
+    vit, seen = f3d.load_vit("small", device="cpu"), room(SEEDS["finetune"].start + 4 * point.LEARN, 4, 56)
+    cloud = f3d.Gaussians.from_depth(seen, count=300)
+    lifted = f3d.lift(cloud, seen.cameras, vit.extract(seen.images, quiet=True, dtype=torch.float32), samples=4)
+    by_hand = f3d.finetune(vit, [seen], [lifted], "lite", epochs=1, seed=4, progress=False)
+    assert not torch.equal(by_hand.model.blocks[0].attn.qkv.weight, vit.model.blocks[0].attn.qkv.weight)
     assert judges.read(small, [by_hand], 4, "cpu")["miou"] == alone["miou"]
     other, stands_beside = trial.measure(replace(small, beside="fit3d", scene="room:7 --views 2"), 4, "cpu")
     assert other["captured"] == consistency(by_hand, room(7, 2, 112), tolerance=judges.NOISY).recall["10 px"]
@@ -206,6 +267,8 @@ def test_a_point_trains_and_judges_for_real(monkeypatch):
         assert not torch.equal(other, by_hand.model.blocks[0].attn.qkv.weight), narrower
     with pytest.raises(ValueError, match="rooms for 5 repetitions"):
         trial.measure(small, 5)
+    with pytest.raises(ValueError, match="rooms for 5 repetitions, not for 6"):
+        points_of([], 6)
 
 
 def test_rooms_of_another_style_are_the_same_rooms_seen_otherwise():
@@ -221,8 +284,11 @@ def test_rooms_of_another_style_are_the_same_rooms_seen_otherwise():
     assert 64 < fov[0] < 76 and 47 < fov[1] < 57, "as Point says"
 
 
-def test_a_point_keeps_its_name_when_settings_are_added(tmp_path):
+def test_a_point_keeps_its_name_when_settings_are_added(tmp_path, monkeypatch):
     assert Point().key == {} and point_of(rooms=3, lr=1e-3).key == {"rooms": 3, "changes": {"lr": 1e-3}}
+    assert json.dumps(point_of(flip=0).key) == json.dumps(point_of(flip=0.0).key)
+    monkeypatch.setenv("HERE", "/a b")
+    assert point_of(scene="colmap:'$HERE/scan'").scene == "colmap:'/a b/scan'", "a variable may mean something else tomorrow"
     names = {sweep._path(tmp_path, *one) for one in ((Point(rooms=3), 0), (Point(rooms=3), 1), (Point(), 0))}
     assert len(names) == 3
 
