@@ -22,10 +22,6 @@ from .notebooks import read, write
 
 CALL = re.compile(r'f3d\.exercise\("(\w+\.\d+)"')
 SOLUTION = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)```", re.DOTALL)
-KNOWN = """import math, numpy as np, torch, torch.nn.functional as F
-import fit3d_lite as f3d
-from fit3d_lite import viz
-"""
 
 
 def lessons() -> dict[str, Path]:
@@ -43,6 +39,16 @@ def printed(path: Path) -> dict[str, tuple[str, str | None]]:
         solution = SOLUTION.search(below)
         found[call[1]] = source, solution[1] if solution else None
     return found
+
+
+def imports_of(path: Path) -> str:
+    """What a notebook imports in its cells: all that a printed solution may use beside what is given to it."""
+    found = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code" and "FIT3D_NOTEBOOK" not in source:  # the bootstrap's are its own
+            found += [ast.unparse(node) for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    return "\n".join([*found, ""])
 
 
 def solved(cell: str, solution: str) -> str:
@@ -66,25 +72,25 @@ def _defined(node: ast.stmt) -> set[str]:
 
 
 def said(code: str) -> str:
-    """What a cell prints. Solutions need nothing of their lesson but its imports: what they are tried on comes from here."""
+    """What a cell prints. Solutions need nothing of their lesson but its imports: what they are tried on is the package's."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        exec(compile(KNOWN + code, "cell", "exec"), {})
+        exec(compile(code, "cell", "exec"), {})
     return out.getvalue()
 
 
-def faults(name: str, cell: str, solution: str | None) -> list[str]:
+def faults(name: str, cell: str, solution: str | None, imports: str) -> list[str]:
     """What is wrong with one exercise, a sentence each."""
     lesson, _, number = name.partition(".")
     known = exercises.lesson(lesson).EXERCISES
     if int(number) not in known:
         return ["nothing is known of it"]
     asked, found = known[int(number)], []
-    if "○ not solved yet" not in (text := said(solved(cell, ""))):
+    if "○ not solved yet" not in (text := said(imports + solved(cell, ""))):
         found.append(f"the empty cell says: {text.strip()}")
     if solution is None:
         found.append("no solution is printed below it")
-    elif not (text := said(solved(cell, solution))).startswith("✓ solved"):
+    elif not (text := said(imports + solved(cell, solution))).startswith("✓ solved"):
         found.append(f"its printed solution is refused: {text.strip()}")
     if (state := exercises.judge(asked, asked.answer))[0] != "solved":
         found.append(f"its own right answer is refused: {state[1]}")
@@ -129,7 +135,7 @@ def main(asked: list[str]) -> int:
         if asked and lesson not in asked:
             continue
         for name, (cell, solution) in printed(path).items():
-            wrong = faults(name, cell, solution)
+            wrong = faults(name, cell, solution, imports_of(path))
             bad += len(wrong)
             print(f"{name}:", "; ".join(wrong) or "the printed solution is accepted, each wrong answer refused by its name")
     return 1 if bad else 0

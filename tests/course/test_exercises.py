@@ -75,12 +75,12 @@ def test_an_unknown_exercise_is_named(capsys):
     assert "○ not solved yet" in capsys.readouterr().out
 
 
-PRINTED = [(name, *rest) for path in tool.lessons().values() for name, rest in tool.printed(path).items()]
+PRINTED = [(name, *rest, tool.imports_of(path)) for path in tool.lessons().values() for name, rest in tool.printed(path).items()]
 
 
-@pytest.mark.parametrize(("name", "cell", "solution"), PRINTED, ids=[name for name, *_ in PRINTED])
-def test_the_printed_solution_is_accepted_and_each_typical_wrong_answer_refused_by_its_name(name, cell, solution):
-    assert tool.faults(name, cell, solution) == []
+@pytest.mark.parametrize(("name", "cell", "solution", "imports"), PRINTED, ids=[name for name, *_ in PRINTED])
+def test_the_printed_solution_is_accepted_and_each_typical_wrong_answer_refused_by_its_name(name, cell, solution, imports):
+    assert tool.faults(name, cell, solution, imports) == []
 
 
 @pytest.mark.parametrize("name", tool.lessons())
