@@ -51,10 +51,13 @@ def main(given: list[str] | None = None) -> None:
                     raise SystemExit(f"{path.name} failed in cell {ran.failed_cell}: {ran.error}")
                 met = "" if ran.seconds <= AIM else "over"
                 body.append([path.stem, f"{ran.seconds:.0f} s", f"{spent:.0f} s", f"{max(ran.cell_seconds.values()):.0f} s", met])
-                print(*body[-1], flush=True)
+                report(body)  # at once, so that what ends early leaves what it measured
         finally:
             for process in busy:
                 process.kill()
+
+
+def report(body: list[list[str]]) -> None:
     missed = sum(bool(row[-1]) for row in body)
     write("neighbour", f"""# Lessons beside a busy neighbour
 
