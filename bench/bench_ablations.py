@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 import fit3d_lite as f3d
-from fit3d_lite.course import course_grid, course_table, gains
+from fit3d_lite.ablations import course_grid, course_table, gains
 
 from .report import table, write
 

@@ -10,7 +10,7 @@ COMMANDS = {
     "finetune": ("finetuning.command", "fine-tune a ViT on rooms or captures, on one or several processes"),
     "pipeline": ("finetuning.pipeline", "scenes of any kind to Gaussians, lifted features and a 3D-aware ViT, resumable"),
     "figure": ("viz.paper", "own photos and their features as colors of one basis, original and 3D-aware, for print"),
-    "ablate": ("course.ablate", "a grid of fine-tunings with controls and repetitions: one table, gains with intervals, figures"),
+    "ablate": ("ablations.ablate", "a grid of trainings with controls and repetitions: one table, gains with intervals, figures"),
     "build-gsplat": ("splatting.gpu.gsplat_build", "compile gsplat's CUDA extension and wait for it"),
 }
 

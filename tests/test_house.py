@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 HOUSE = ROOT / "fit3d_lite"
 ROOMS = (  # from the ground up: a room imports only from rooms that stand before it
     "base", "scenes", "captures", "rooms", "splatting", "splatting/gpu", "backbones", "widgets", "lifting", "viz",
-    "finetuning", "probing", "correspondence", "light3d", "retrieval", "course/lessons", "course",
+    "finetuning", "probing", "correspondence", "light3d", "retrieval", "ablations", "course/lessons", "course",
 )  # fmt: skip
 FILES = {room: sorted((HOUSE / room).glob("*.py")) for room in ROOMS}
 CELLS = [

@@ -274,7 +274,7 @@ def hero_08() -> Tensor:
 def hero_09() -> Tensor:
     """Gains over the original against the number of rooms, in labels, depth and points found again: 3D targets rise, wrong
     poses fall, a blur in 2D helps depth alone."""
-    from fit3d_lite.course import course_table, gain_chart
+    from fit3d_lite.ablations import course_table, gain_chart
 
     return drawn(gain_chart(course_table(), "rooms", x="rooms"))
 

@@ -7,7 +7,7 @@ depth.py (losses, spans), train.py (the loop), readout.py (what is trained), met
 Letters: V photos, B of a batch; C channels, h w patches, H W pixels; M classes, K depth bins.
 """
 
-from .classify import classify
+from .classify import classify, photos_of_things
 from .depth import DepthSpan, sig_loss
 from .heads import bin_probabilities, expected_depth
 from .labelled import LabelledPhotos
@@ -20,6 +20,6 @@ from .train import Training
 
 __all__ = [
     "DepthSpan", "LabelledPhotos", "ProbeOptions", "Training", "bin_probabilities", "classify", "confusion_matrix",
-    "expected_depth", "load_probe", "mean_iou", "over_seeds", "paired", "patch_targets", "probe_depth",
+    "expected_depth", "load_probe", "mean_iou", "over_seeds", "paired", "patch_targets", "photos_of_things", "probe_depth",
     "probe_segmentation", "quick_probe", "sig_loss",
 ]  # fmt: skip

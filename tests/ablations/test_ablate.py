@@ -13,12 +13,12 @@ from scipy import stats
 import fit3d_lite as f3d
 from fit3d_lite import consistency, room
 from fit3d_lite.__main__ import main
+from fit3d_lite.ablations import ablate, judges, point, sweep
+from fit3d_lite.ablations import measured as trial
+from fit3d_lite.ablations.point import Point, point_of
+from fit3d_lite.ablations.sweep import points_of, read_grid, share_of, table_of
+from fit3d_lite.ablations.sweep_figures import gain_chart, gains
 from fit3d_lite.base.machine import asset
-from fit3d_lite.course import ablate, judges, point, sweep
-from fit3d_lite.course import measured as trial
-from fit3d_lite.course.point import Point, point_of
-from fit3d_lite.course.sweep import points_of, read_grid, share_of, table_of
-from fit3d_lite.course.sweep_figures import gain_chart, gains
 from fit3d_lite.rooms import SEEDS
 
 GRID = """
