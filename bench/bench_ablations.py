@@ -19,6 +19,7 @@ from .report import table, write
 DIMS, ROOMS = (8, 16, 32, 64, 128), range(5, 10)
 SHOWN = {  # column: (way, metric)
     "labels, mIoU": ("alone", "miou"), "depth, RMSE m": ("alone", "rmse"), "found again, 20 px": ("alone", "recall_20"),
+    "noise": ("alone", "noise"), "same room": ("alone", "room"),
     "masks carried, mIoU": ("alone", "masks"), "groups, AMI": ("alone", "ami"), "motorcycle, 10 px": ("alone", "pair"),
     "captured, 10 px": ("alone", "captured"), "single things": ("alone", "accuracy"), "labels beside": ("beside", "miou"),
     "depth beside": ("beside", "rmse"), "single things beside": ("beside", "accuracy"),
