@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ..base.inputs import check_whole, shard_of
+from ..base.inputs import check_whole, existing_file, shard_of
 from ..base.whole import check_writable
 from . import sweep
-from .sweep import points_of, read_grid, run_points, share_of, table_of
+from .sweep import points_of, read_grid, run_points, share_of, table_of, take_known
 from .sweep_figures import write_results
 
 
@@ -25,6 +25,7 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", help="names of some studies")
     parser.add_argument("--repetitions", type=int, help="fewer or more than the file says")
     parser.add_argument("--device", help="cpu, cuda …; by default the GPU where there is one")
+    parser.add_argument("--known", type=Path, help="a table.csv whose points are taken as measured")
     parser.add_argument("--collect", action="store_true", help="measure nothing; --out of what is there")
     many = parser.add_mutually_exclusive_group()
     many.add_argument("--processes", type=int, default=1, help="so many at once here, each of one thread")
@@ -41,6 +42,10 @@ def main(given: list[str] | None = None) -> int:
     wanted = points_of(studies, repetitions)
     if a.out is not None:
         check_writable(a.out / "table.csv")  # now, and not after hours
+    if a.known is not None:
+        import pandas as pd
+
+        print(f"{take_known(pd.read_csv(existing_file(a.known, 'table')), a.work)} points taken from {a.known}", flush=True)
     if a.collect:
         pass
     elif a.processes > 1:

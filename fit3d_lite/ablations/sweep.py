@@ -5,6 +5,7 @@
     python -m fit3d_lite ablate grid.toml --work runs --shard 3/16   # of a cluster's array job, 1/16 to 16/16
     python -m fit3d_lite ablate grid.toml --work runs --out table    # and then the table and figures
     python -m fit3d_lite ablate grid.toml --work runs --out table --collect    # of what is there; measures nothing
+    python -m fit3d_lite ablate grid.toml --work runs --known assets/ablations.csv    # points of a table need no measuring
 
 The grid is a TOML file (assets/ablations.toml is the course's own):
 
@@ -28,7 +29,7 @@ import itertools
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ from tqdm import tqdm
 from ..base.inputs import check_whole, existing_file
 from ..base.machine import asset
 from ..base.whole import check_writable, replace_when_whole
+from ..finetuning.recipes import Recipe
 from .measured import REPETITIONS, measure, try_inputs
 from .point import TAUGHT, Point, point_of
 
@@ -47,6 +49,7 @@ __all__ = ["Study", "course_grid", "course_table", "points_of", "read_grid", "ru
 
 VERSION = 2  # of what a point does; another one measures everything anew
 ORIGINAL = "original"
+HEAD = ("study", "row", "against", "repetition")  # the first columns of a table
 KEYS = {"name", "question", "expected", "base", "grid", "rows"}
 
 
@@ -180,6 +183,26 @@ def run_points(wanted: list[tuple[Point, int]], work: str | Path, device=None) -
             partial.write_text(json.dumps(found))
 
 
+def take_known(table: pd.DataFrame, work: str | Path) -> int:
+    """Keep the points of a table (:func:`table_of`, read back) in ``work``, unless they are there; how many were taken. So a
+    study goes on where another machine left it, with the table's digits. ValueError where it has no such columns."""
+    import pandas as pd
+
+    if missing := sorted(set(HEAD) - set(table)):
+        raise ValueError(f"the table has no column {', '.join(missing)}; it should be a table.csv of an ablation.")
+    defaults = {k: v for k, v in Point().settings.items() if k != "changes"} | {f.name: f.default for f in fields(Recipe)}
+    taken = 0
+    for _, lines in table.groupby(["study", "row", "repetition"], sort=False):
+        found = [{k: v for k, v in line.items() if pd.notna(v)} for line in json.loads(lines.to_json(orient="records"))]
+        settings = {k: v if defaults[k] is None else type(defaults[k])(v) for k, v in found[0].items() if k in defaults}
+        path = _path(Path(work), point_of(**settings), found[0]["repetition"])
+        if not path.is_file():
+            with replace_when_whole(path) as partial:
+                partial.write_text(json.dumps([{k: v for k, v in f.items() if k not in {*HEAD, *defaults}} for f in found]))
+            taken += 1
+    return taken
+
+
 def table_of(studies: list[Study], repetitions: int, work: str | Path) -> pd.DataFrame:
     """What is measured so far, one line for each study, row, repetition and way (alone, beside)."""
     import pandas as pd
@@ -190,6 +213,6 @@ def table_of(studies: list[Study], repetitions: int, work: str | Path) -> pd.Dat
             path = _path(Path(work), point, repetition)
             if path.is_file():
                 settings = {k: v for k, v in point.settings.items() if k != "changes"} | dict(point.changes)
-                head = {"study": study.name, "row": row, "against": study.against.get(row, row), "repetition": repetition}
+                head = dict(zip(HEAD, (study.name, row, study.against.get(row, row), repetition), strict=True))
                 lines += [head | settings | found for found in json.loads(path.read_text())]
     return pd.DataFrame(lines)

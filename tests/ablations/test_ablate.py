@@ -167,6 +167,28 @@ def test_a_scene_or_network_that_cannot_be_read_is_said_before_anything_is_measu
     assert not measured
 
 
+def test_a_study_goes_on_from_a_table(grid, tmp_path, measured):
+    run = ["ablate", str(grid), "--only", "ways", "readers"]
+    assert main([*run, "--work", str(tmp_path / "a"), "--repetitions", "2", "--out", str(tmp_path / "out")]) == 0
+    count, known = len(measured), tmp_path / "out" / "table.csv"
+    assert main([*run, "--work", str(tmp_path / "b"), "--known", str(known), "--out", str(tmp_path / "again")]) == 0
+    assert {repetition for _, repetition in measured[count:]} == {2}, "two repetitions were known"
+    first, second = (pd.read_csv(tmp_path / name / "table.csv") for name in ("out", "again"))
+    pd.testing.assert_frame_equal(first, second[second.repetition < 2].reset_index(drop=True), check_dtype=False, check_like=True)
+    assert sweep.take_known(second, tmp_path / "b") == 0
+    with pytest.raises(ValueError, match="the table has no column against, repetition, row, study"):
+        sweep.take_known(pd.DataFrame({"miou": [0.5]}), tmp_path)
+
+
+def test_the_courses_own_table_is_of_the_courses_own_grid(tmp_path):
+    studies, repetitions = read_grid(asset("ablations.toml"))
+    table = pd.read_csv(asset("ablations.csv"))
+    assert sweep.take_known(table, tmp_path) > 300
+    again = table_of(studies, repetitions, tmp_path)
+    assert len(again) == len(table), "every row of the table is a point of the grid, under the settings that it shows"
+    pd.testing.assert_series_equal(again.miou, table.miou)
+
+
 def test_shards_together_measure_what_one_process_does(grid, tmp_path, measured):
     for i in range(2):
         assert main(["ablate", str(grid), "--work", str(tmp_path), "--only", "rooms", "--shard", f"{i + 1}/2"]) == 0
