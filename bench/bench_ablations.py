@@ -1,7 +1,7 @@
 """The course's study as tables: what was asked and expected, and every gain with its interval, from assets/ablations.csv.
 
     make bench ONLY=ablations                                  # seconds: the tables, of the points that are measured
-    python -m fit3d_lite ablate assets/ablations.toml --known assets/ablations.csv --work cache/ablations --out cache/ablations/out      # hours: more points
+    python -m fit3d_lite ablate assets/ablations.toml --known assets/ablations.csv --work runs    # hours: more points
 """
 
 from __future__ import annotations
