@@ -4,6 +4,7 @@ import functools
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -315,6 +316,7 @@ def test_a_point_keeps_its_name_when_settings_are_added(tmp_path, monkeypatch):
     assert len(names) == 3
 
 
-def test_the_courses_own_grid_is_readable_and_says_what_it_expects():
-    studies, repetitions = read_grid(asset("ablations.toml"))
+@pytest.mark.parametrize("path", [asset("ablations.toml"), Path(__file__).parents[2] / "bench" / "own_photos.toml"])
+def test_the_courses_own_grids_are_readable_and_say_what_they_expect(path):
+    studies, repetitions = read_grid(path)
     assert repetitions >= 5 and all(study.question and study.expected for study in studies)
