@@ -13,7 +13,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 from tools.execute import execute
 
@@ -40,29 +39,29 @@ def main(given: list[str] | None = None) -> None:
     body = []
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"FIT3D_PROFILE": "quick", "FIT3D_CACHE": folder}
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
         busy = [subprocess.Popen([sys.executable, "-c", BUSY], cwd=ROOT) for _ in range(a.beside)]
         try:
             for path in notebooks:
                 before = os.times()
-                ran = execute(Path(path), timeout=1800)
+                ran = execute(path, timeout=1800)
                 spent = sum(os.times()[2:4]) - sum(before[2:4])  # of ended children, the kernel's among them
                 if ran.failed_cell is not None:
                     raise SystemExit(f"{path.name} failed in cell {ran.failed_cell}: {ran.error}")
                 met = "" if ran.seconds <= AIM else "over"
                 body.append([path.stem, f"{ran.seconds:.0f} s", f"{spent:.0f} s", f"{max(ran.cell_seconds.values()):.0f} s", met])
-                report(body)  # at once, so that what ends early leaves what it measured
+                report(body, a.beside)  # at once, so that what ends early leaves what it measured
         finally:
             for process in busy:
                 process.kill()
 
 
-def report(body: list[list[str]]) -> None:
+def report(body: list[list[str]], beside: int) -> None:
+    others = f"{beside} processes of one thread that train a ViT without a pause" if beside else "what was running already"
     missed = sum(bool(row[-1]) for row in body)
     write("neighbour", f"""# Lessons beside a busy neighbour
 
-In the quick profile, two threads each, one after the other with an empty cache at the start, beside two processes of one
-thread that fine-tune a ViT without a pause. {len(body) - missed} of {len(body)} meet the aim of {AIM} s.
+In the quick profile, one after the other with an empty cache at the start, beside {others}.
+{len(body) - missed} of {len(body)} meet the aim of {AIM} s.
 
 """ + table(["lesson", "seconds", "of a processor", "slowest cell", "aim"], body))  # fmt: skip
 

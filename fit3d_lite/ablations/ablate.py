@@ -46,11 +46,9 @@ def main(given: list[str] | None = None) -> int:
         import pandas as pd
 
         print(f"{take_known(pd.read_csv(existing_file(a.known, 'table')), a.work)} points taken from {a.known}", flush=True)
-    if a.collect:
-        pass
-    elif a.processes > 1:
+    if a.processes > 1 and not a.collect:
         _side_by_side(a)
-    else:
+    elif not a.collect:
         part, parts = shard_of(a.shard)
         run_points(share_of(wanted, part - 1, parts), a.work, a.device)
     if a.out is not None:

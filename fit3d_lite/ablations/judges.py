@@ -135,22 +135,24 @@ def found_again(vit: ViT, scenes: list[Scene]) -> float:
 
 def _named(vits: list[ViT], fit: list[Scene], test: list[Scene]) -> float:
     """Share of the test rooms' single things that k nearest neighbours name rightly by these networks' CLS tokens."""
-    (x, classes), (y, truth) = (_things(vits, scenes) for scenes in (fit, test))
+    (x, classes), (y, truth) = (
+        [torch.cat(parts) for parts in zip(*(_things(vits, scene) for scene in scenes), strict=True)] for scenes in (fit, test)
+    )
     known = torch.isin(truth, classes)
     votes = classifier("knn", min(NEIGHBOURS, len(x))).fit(x.numpy(), classes.numpy())
     return (votes.predict(y[known].numpy()) == truth[known].numpy()).mean().item()
 
 
-def _things(vits: list[ViT], scenes: list[Scene]) -> tuple[Tensor, Tensor]:  # [N, C], [N]
+def _things(vits: list[ViT], scene: Scene) -> tuple[Tensor, Tensor]:  # [N, C], [N]
+    """CLS tokens of a room's single things, and their classes; each network looks once."""
+    photos, classes = photos_of_things(scene, THING)
+    if not len(photos):
+        return torch.zeros(0, sum(vit.channels for vit in vits)), classes
+    key = f"things of {scene.name}"
     for vit in vits:
-        known = _seen(vit)
-        for scene in scenes:
-            if (key := f"things of {scene.name}") not in known:
-                photos, classes = photos_of_things(scene, THING)
-                cls = [vit.extract(part, cls=True, quiet=True, dtype=torch.float32)[1].cpu() for part in photos.split(64)]
-                known[key] = torch.cat([torch.zeros(0, vit.channels), *cls]), classes
-    parts = [[_seen(vit)[f"things of {scene.name}"] for scene in scenes] for vit in vits]
-    return torch.cat([torch.cat([vectors for vectors, _ in part]) for part in parts], 1), torch.cat([c for _, c in parts[0]])
+        if key not in _seen(vit):
+            _seen(vit)[key] = vit.extract(photos, cls=True, quiet=True, dtype=torch.float32)[1].cpu()
+    return torch.cat([_seen(vit)[key] for vit in vits], 1), classes
 
 
 def _same_room(tokens: list) -> float:  # one [V, C] a room

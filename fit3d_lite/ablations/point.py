@@ -108,6 +108,9 @@ class Point:
         return Point(**{"recipe": "none"} | {name: getattr(self, name) for name in names})
 
 
+# Settings of a point by name, with their defaults: its own, and those of a recipe, which it may change.
+OWN = {f.name: f.default for f in fields(Point) if f.name != "changes"}
+RECIPE = {f.name: f.default for f in fields(Recipe)}
 # Which settings decide what.
 NETWORK = ("network", "weights", "blocks")
 LIFTED = (*NETWORK, "rooms", "views", "size", "gaussians", "target", "dim", "robust", "windows", "samples", "learned")
@@ -116,14 +119,13 @@ TAUGHT = (*LIFTED, "recipe", "changes", "control")
 
 def point_of(**settings) -> Point:
     """A point from settings by name; those of a Recipe go into ``changes``. ValueError for a name that is neither."""
-    own, recipes = {f.name for f in fields(Point)} - {"changes"}, {f.name: f.default for f in fields(Recipe)}
-    if unknown := sorted(settings.keys() - own - recipes.keys()):
-        raise ValueError(f"no setting {', '.join(unknown)}; a point has {', '.join(sorted(own | recipes.keys()))}.")
+    if unknown := sorted(settings.keys() - OWN.keys() - RECIPE.keys()):
+        raise ValueError(f"no setting {', '.join(unknown)}; a point has {', '.join(sorted(OWN | RECIPE))}.")
     if "scene" in settings:  # what a variable names today is another scene than what it names tomorrow
         settings["scene"] = os.path.expandvars(settings["scene"])
-    changes = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k in recipes}
+    changes = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k in RECIPE}
     for name, value in changes.items():
-        if isinstance(recipes[name], float) and type(value) is int:  # 0 and 0.0 are one setting, and have one name
+        if isinstance(RECIPE[name], float) and type(value) is int:  # 0 and 0.0 are one setting, and have one name
             changes[name] = float(value)
-    point = Point(**{k: v for k, v in settings.items() if k in own}, changes=tuple(sorted(changes.items())))
+    point = Point(**{k: v for k, v in settings.items() if k in OWN}, changes=tuple(sorted(changes.items())))
     return point.untrained if point.recipe == "none" else point  # what nothing is trained on says nothing of it

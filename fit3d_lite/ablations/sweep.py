@@ -29,7 +29,7 @@ import itertools
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,9 +38,8 @@ from tqdm import tqdm
 from ..base.inputs import check_whole, existing_file
 from ..base.machine import asset
 from ..base.whole import check_writable, replace_when_whole
-from ..finetuning.recipes import Recipe
 from .measured import REPETITIONS, measure, try_inputs
-from .point import TAUGHT, Point, point_of
+from .point import OWN, RECIPE, TAUGHT, Point, point_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -190,8 +189,7 @@ def take_known(table: pd.DataFrame, work: str | Path) -> int:
 
     if missing := sorted(set(HEAD) - set(table)):
         raise ValueError(f"the table has no column {', '.join(missing)}; it should be a table.csv of an ablation.")
-    defaults = {k: v for k, v in Point().settings.items() if k != "changes"} | {f.name: f.default for f in fields(Recipe)}
-    taken = 0
+    taken, defaults = 0, OWN | RECIPE
     for _, lines in table.groupby(["study", "row", "repetition"], sort=False):
         found = [{k: v for k, v in line.items() if pd.notna(v)} for line in json.loads(lines.to_json(orient="records"))]
         settings = {k: v if defaults[k] is None else type(defaults[k])(v) for k, v in found[0].items() if k in defaults}

@@ -127,10 +127,11 @@ def write_results(studies: Sequence[Study], table: pd.DataFrame, out: str | Path
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     table.to_csv(out / "table.csv", index=False, float_format="%.5g")
-    found = [gains(table, s.name).assign(study=s.name) for s in studies if s.name in set(table.study)]
-    pd.concat(found).to_csv(out / "gains.csv", index=False, float_format="%.4g")
-    for study, way in itertools.product((s for s in studies if s.name in set(table.study)), ("alone", "beside")):
-        mine = gains(table, study.name)
+    there = [s for s in studies if s.name in set(table.study)]
+    found = {s.name: gains(table, s.name).assign(study=s.name) for s in there}
+    pd.concat(found.values()).to_csv(out / "gains.csv", index=False, float_format="%.4g")
+    for study, way in itertools.product(there, ("alone", "beside")):
+        mine = found[study.name]
         known = set(mine[(mine.way == way) & (mine.row != mine.row.map(study.against))].metric)
         metrics = [name for name in ("miou", "rmse", "accuracy", "recall_20", "captured") if name in known]
         if not metrics:
