@@ -44,7 +44,7 @@ def styled_room(seed: int, views: int, size: int, device: str, style: str = "dra
         edge = LONG * size // 32
         scene = room(seed, views, size + 2 * edge, device=device).cropped(edge, edge, size, size)
     else:
-        scene = room(seed, views, size, device=device, textures=style != "untextured")
+        scene = room(seed, views, size, device=device, textures=style != "untextured", furniture=style != "empty")
     if style == "recoloured":
         scene = replace(scene, images=scene.images.flip(1).contiguous())
     return scene if style == "drawn" else replace(scene, name=f"{scene.name}, {style}")

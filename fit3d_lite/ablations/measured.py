@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import torch
 
-from ..backbones.shorten import first_blocks, standardise
+from ..backbones.shorten import first_blocks, other_patches, standardise
 from ..backbones.vit import ViT, load_vit
 from ..base.inputs import check_whole
 from ..base.machine import usable_device
@@ -85,7 +85,9 @@ def try_inputs(points: list[Point], device=None) -> None:
 @functools.lru_cache(maxsize=3)
 def network(point: Point, device: str) -> ViT:
     vit = load_vit(point.network, point.weights, device=device)
-    if point.blocks and point.blocks != vit.blocks:
+    if point.patch:
+        vit = other_patches(vit, point.patch)
+    if point.blocks:
         vit = first_blocks(vit, point.blocks)
         standardise(vit, room(SEEDS["course"].start, 6, 224).images.to(device))
     return vit

@@ -19,7 +19,7 @@ CONTROLS = {  # what stands in the place of the targets; the last is no control 
 HEADS = ("ridge", "linear", "dpt", "k-NN")
 STYLES = {  # how rooms can look
     "drawn": "as they are", "recoloured": "red and blue swapped", "long lens": "48° to 56° across instead of 65° to 75°",
-    "untextured": "every surface in one color",
+    "untextured": "every surface in one color", "empty": "without furniture",
 }  # fmt: skip
 LEARN = 200  # rooms that a repetition may learn from
 JUDGES = {"probe_train": 16, "probe_val": 4, "probe_test": 24}  # rooms of a repetition to fit, choose and judge
@@ -31,7 +31,8 @@ class Point:
 
     network: str = "small"
     weights: str = "original"
-    blocks: int = 0  # 0: all; else only the first so many
+    blocks: int = 0  # only the first so many, with a last norm made for them; 0: all, as they are
+    patch: int = 0  # pixels a side of what it looks at as one; 0: its own
     recipe: str = "lite"  # "none": not trained, the network as it is
     changes: tuple[tuple[str, object], ...] = ()
     rooms: int = 6  # to learn from
@@ -58,7 +59,7 @@ class Point:
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"{name} must be one of {', '.join(values)}; got {getattr(self, name)!r}.")
-        check_whole(0, blocks=self.blocks, dim=self.dim, windows=self.windows)
+        check_whole(0, blocks=self.blocks, patch=self.patch, dim=self.dim, windows=self.windows)
         check_whole(1, rooms=self.rooms, views=self.views, samples=self.samples, probe_rooms=self.probe_rooms)
         check_whole(1, test_rooms=self.test_rooms, gaussians=self.gaussians)
         check_whole(28, size=self.size)
@@ -112,7 +113,7 @@ class Point:
 OWN = {f.name: f.default for f in fields(Point) if f.name != "changes"}
 RECIPE = {f.name: f.default for f in fields(Recipe)}
 # Which settings decide what.
-NETWORK = ("network", "weights", "blocks")
+NETWORK = ("network", "weights", "blocks", "patch")
 LIFTED = (*NETWORK, "rooms", "views", "size", "gaussians", "target", "dim", "robust", "windows", "samples", "learned")
 TAUGHT = (*LIFTED, "recipe", "changes", "control")
 
@@ -121,8 +122,8 @@ def point_of(**settings) -> Point:
     """A point from settings by name; those of a Recipe go into ``changes``. ValueError for a name that is neither."""
     if unknown := sorted(settings.keys() - OWN.keys() - RECIPE.keys()):
         raise ValueError(f"no setting {', '.join(unknown)}; a point has {', '.join(sorted(OWN | RECIPE))}.")
-    if "scene" in settings:  # what a variable names today is another scene than what it names tomorrow
-        settings["scene"] = os.path.expandvars(settings["scene"])
+    for name in {"scene", "weights", "beside"} & settings.keys():  # what a variable names today it may not name tomorrow
+        settings[name] = os.path.expandvars(settings[name])
     changes = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k in RECIPE}
     for name, value in changes.items():
         if isinstance(RECIPE[name], float) and type(value) is int:  # 0 and 0.0 are one setting, and have one name

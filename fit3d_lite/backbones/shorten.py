@@ -1,4 +1,4 @@
-"""A ViT cut short after some of its blocks, and a last norm for features that it was not made for."""
+"""A ViT cut short after some of its blocks or looking at other patches, and a last norm for features that it was not made for."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import copy
 import torch
 from torch import Tensor
 
+from ..base.inputs import check_whole
 from .vit import ViT
 
-__all__ = ["first_blocks", "standardise"]
+__all__ = ["first_blocks", "other_patches", "standardise"]
 
 
 def first_blocks(vit: ViT, blocks: int) -> ViT:
@@ -20,6 +21,21 @@ def first_blocks(vit: ViT, blocks: int) -> ViT:
     model.blocks = model.blocks[:blocks]
     short = ViT(model, vit.name, vit.config | {"depth": blocks}).eval()
     return short.to(vit.mean.device)
+
+
+def other_patches(vit: ViT, pixels: int) -> ViT:
+    """A new ViT of the same weights that looks at patches of ``pixels`` a side.
+
+    Its first layer is resampled so that an enlarged patch gives the token that the patch gave (FlexiViT, arXiv 2212.08013,
+    section 3.4, by timm), and the embedding of places is stretched to the new grid. ValueError for less than two pixels.
+    """
+    check_whole(2, pixels=pixels)
+    model = copy.deepcopy(vit.model)
+    model.set_input_size(patch_size=(pixels, pixels))
+    for info in model.feature_info:
+        info["reduction"] = pixels
+    other = ViT(model, vit.name, vit.config | {"patch_size": pixels}).eval()
+    return other.to(vit.mean.device)
 
 
 @torch.no_grad()

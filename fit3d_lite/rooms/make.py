@@ -48,6 +48,7 @@ def room(
     device: str | torch.device | None = None,
     shadows: bool = True,
     textures: bool = True,
+    furniture: bool = True,
 ) -> Scene:
     """A furnished room seen from `views` places.
 
@@ -59,6 +60,8 @@ def room(
         device: where to shade what the rays meet; the result stays there. The rays themselves are cast on the CPU.
         shadows: False skips shadow rays and takes about two thirds of the time.
         textures: False paints every surface plain, in the first of its two colors: the same room without patterns.
+        furniture: False leaves out furniture and what stands on it: the same room from the same places in the same light,
+            with its doors, windows, pictures and rugs.
 
     Returns a Scene: images [V, 3, H, W] in multiples of 1/255, depths [V, H, W] in metres (z-depth, multiples of
     0.1 mm), labels [V, H, W] numbering `CLASSES`. Raises ValueError for a negative seed, views < 1, a side under
@@ -81,6 +84,11 @@ def room(
         prims, eyes = plan.prims.to(device), eyes.to(device)
         if not textures:
             prims = replace(prims, texture=torch.full_like(prims.texture, ID["plain"]))
+        if not furniture:
+            kept = torch.ones(len(prims.kind), dtype=torch.bool, device=device)
+            for first, end in plan.pieces:
+                kept[first:end] = False
+            prims = prims.only(kept)
         workers = threads if device.type == "cpu" else 1
         step = max(1, min(RAYS_AT_ONCE // (height * width), -(-views // workers)))
 

@@ -62,7 +62,10 @@ class Primitives:
     @cached_property
     def casters(self) -> Primitives:
         """Those that throw a shadow; their numbers are new."""
-        return Primitives(*(getattr(self, f.name)[self.casts] for f in fields(self)))
+        return self.only(self.casts)
+
+    def only(self, which: Tensor) -> Primitives:  # [N] bool
+        return Primitives(*(getattr(self, f.name)[which] for f in fields(self)))
 
     def to(self, device) -> Primitives:
         return Primitives(*(getattr(self, f.name).to(device) for f in fields(self)))

@@ -284,10 +284,13 @@ def test_a_point_trains_and_judges_for_real(monkeypatch):
     assert stands_beside["miou"] == judges.read(small, [fit3d, by_hand], 4, "cpu")["miou"] != beside["miou"]
     assert judges.read(replace(small, head="k-NN"), [by_hand], 4, "cpu").keys() == {"accuracy"}
     narrow = {"windows": 14}, {"robust": True}, {"finer": 2}, {"control": "agreeing half"}, {"learned": "untextured"}
-    for narrower in narrow:
+    for narrower in (*narrow, {"learned": "empty"}, {"patch": 28}):
         settings = {"rooms": 1, "views": 4, "size": 56, "gaussians": 300, "epochs": 1, **narrower}
         other = trial.taught(point_of(**settings), 4, "cpu").model.blocks[0].attn.qkv.weight
         assert not torch.equal(other, by_hand.model.blocks[0].attn.qkv.weight), narrower
+    assert trial.network(Point(patch=28), "cpu").grid(56, 56) == (2, 2)
+    norms = [trial.network(Point(blocks=count), "cpu").model.norm.weight for count in (0, 8)]
+    assert not torch.equal(*norms), "asked for by number, all blocks get a last norm as fewer do"
     with pytest.raises(ValueError, match="rooms for 5 repetitions"):
         trial.measure(small, 5)
     with pytest.raises(ValueError, match="rooms for 5 repetitions, not for 6"):
@@ -295,9 +298,10 @@ def test_a_point_trains_and_judges_for_real(monkeypatch):
 
 
 def test_rooms_of_another_style_are_the_same_rooms_seen_otherwise():
-    plain, other, long, bare = (judges.styled_room(3, 1, 64, "cpu", style) for style in point.STYLES)
+    plain, other, long, bare, empty = (judges.styled_room(3, 1, 64, "cpu", style) for style in point.STYLES)
     assert torch.equal(other.images[:, 0], plain.images[:, 2]) and torch.equal(other.depths, plain.depths)
-    assert len({scene.name for scene in (plain, other, long, bare)}) == 4, "features are kept by name"
+    assert len({scene.name for scene in (plain, other, long, bare, empty)}) == 5, "features are kept by name"
+    assert torch.equal(empty.images, room(3, 1, 64, furniture=False).images) and not torch.equal(empty.images, plain.images)
     assert long.images.shape == plain.images.shape and long.cameras[0].K[0, 0] > 1.4 * plain.cameras[0].K[0, 0]
     assert torch.equal(bare.depths, plain.depths) and torch.equal(bare.labels, plain.labels)
     inside = plain.labels[0, :, 1:] == plain.labels[0, :, :-1]
@@ -312,11 +316,12 @@ def test_a_point_keeps_its_name_when_settings_are_added(tmp_path, monkeypatch):
     assert json.dumps(point_of(flip=0).key) == json.dumps(point_of(flip=0.0).key)
     monkeypatch.setenv("HERE", "/a b")
     assert point_of(scene="colmap:'$HERE/scan'").scene == "colmap:'/a b/scan'", "a variable may mean something else tomorrow"
+    assert point_of(weights="$HERE/vit", beside="$HERE/it").weights == "/a b/vit"
     names = {sweep._path(tmp_path, *one) for one in ((Point(rooms=3), 0), (Point(rooms=3), 1), (Point(), 0))}
     assert len(names) == 3
 
 
-@pytest.mark.parametrize("path", [asset("ablations.toml"), Path(__file__).parents[2] / "bench" / "own_photos.toml"])
+@pytest.mark.parametrize("path", [asset("ablations.toml"), *sorted((Path(__file__).parents[2] / "bench").glob("*.toml"))])
 def test_the_courses_own_grids_are_readable_and_say_what_they_expect(path):
     studies, repetitions = read_grid(path)
     assert repetitions >= 5 and all(study.question and study.expected for study in studies)

@@ -17,11 +17,14 @@ import safetensors.torch
 import timm
 import torch
 import torch.nn.functional as F
+from timm.models.vision_transformer import checkpoint_filter_fn
 from tiny import TINY, tiny_vit
 from torch.testing import assert_close
 
 from fit3d_lite.backbones import checkpoints, features
 from fit3d_lite.backbones import load as backbones
+from fit3d_lite.backbones.checkpoints import SMALL
+from fit3d_lite.backbones.shorten import other_patches
 from fit3d_lite.backbones.vit import NAMES, ViT, load_vit, save_checkpoint, save_vit
 from fit3d_lite.base.download import DownloadError
 
@@ -658,3 +661,23 @@ def test_a_trained_vit_small_loads_and_keeps_its_features(shared):
     assert_close(feats.flatten(2).transpose(1, 2), expected[:, 1:], rtol=1e-4, atol=1e-4)
     with pytest.raises(ValueError, match="It fits dinov2_small: use that name"):
         load_vit("mae_base", weights=path)
+
+
+def test_other_patches_say_of_an_enlarged_photo_what_the_patches_said_of_it():
+    """FlexiViT's resampling is exact for enlarging by the interpolation that it inverts; timm's own is compared, too."""
+    vit = load_vit("small", device="cpu")
+    other = other_patches(vit, 28)
+    assert (other.patch_size, other.grid(56, 84), vit.patch_size) == (28, (2, 3), 14)
+    photo = torch.rand(1, 3, 14, 14, generator=torch.Generator().manual_seed(0))
+    large = F.interpolate(photo, size=(28, 28), mode="bicubic", antialias=True, align_corners=False)
+    with torch.no_grad():
+        tokens = [one.model.patch_embed.proj(x) for one, x in ((vit, photo), (other, large))]
+        assert_close(tokens[1], tokens[0], atol=1e-3, rtol=1e-3)
+        model = timm.create_model(SMALL["timm"], num_classes=0, dynamic_img_size=True, depth=8, patch_size=28)
+        model.load_state_dict(checkpoint_filter_fn(vit.model.state_dict(), model), strict=True)
+        photos = torch.rand(1, 3, 56, 84, generator=torch.Generator().manual_seed(1))
+        theirs = model.eval().forward_features((photos - vit.mean) / vit.std)[:, 1:]
+    assert_close(other.extract(photos).flatten(2).movedim(1, 2), theirs, rtol=1e-4, atol=1e-3)
+    assert torch.equal(other_patches(vit, 14).extract(photos), vit.extract(photos))
+    with pytest.raises(ValueError, match="pixels must be a whole number from 2 up, got 1"):
+        other_patches(vit, 1)

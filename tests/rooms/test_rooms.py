@@ -241,6 +241,16 @@ def test_furniture_stands_inside_the_room_and_apart():
                 assert float(overlap.amin()) < 0.06, f"room {seed}: two pieces share {overlap.tolist()} metres"
 
 
+def test_an_empty_room_is_the_same_room_behind_its_furniture():
+    full, empty = room(3, 4, 48), room(3, 4, 48, furniture=False)
+    for name in ("sofa", "chair", "table", "shelf"):
+        assert (full.labels == CLASSES.index(name)).any() and not (empty.labels == CLASSES.index(name)).any(), name
+    assert all(torch.equal(a.world_to_camera, b.world_to_camera) for a, b in zip(full.cameras, empty.cameras, strict=True))
+    assert (empty.depths >= full.depths).all() and (empty.depths > full.depths).float().mean() > 0.2
+    bare = empty.depths == full.depths  # here the room itself was seen; its light may be another, without shadows of things
+    assert bare.float().mean() > 0.2 and torch.equal(empty.labels[bare], full.labels[bare])
+
+
 def test_every_class_is_common_enough_to_be_measured():
     count = torch.zeros(len(CLASSES))
     for seed in range(20):
