@@ -19,6 +19,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import timm
 import torch
 from PIL import Image
@@ -137,7 +138,11 @@ def photographs(size: int = 448) -> Tensor:  # [6, 3, size, size]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "assets/vit_small.safetensors")
+    parser.add_argument("--whole", type=Path, help="write all twelve blocks to this file instead (bench/deeper.toml)")
     arguments = parser.parse_args()
+    if arguments.whole:
+        safetensors.torch.save_file(whole_state(), arguments.whole)
+        return
     vit = cut(whole_state(), SMALL["depth"])
     standardise(vit, photographs())
     source = f"{WHEEL} {VERSION} (MIT), fine-tuned from DINOv2-S (Apache-2.0); see assets/NOTICE"
