@@ -42,11 +42,11 @@ def section(study, runs) -> str:
     extra = [] if less is None else ["labels, less lite", "found again, less lite"]
     for row in study.points:
         if row == study.against.get(row, row):
-            continue  # the untrained
+            continue  # an original
         here = lines.loc[lines.row == row].set_index(["way", "metric"])
         if here.empty:
             continue
-        body.append([row, int(here.pairs.max()), *(said(here.loc[key]) if key in here.index else "" for key in shown.values())])
+        body.append([row.replace("none", "3D targets"), int(here.pairs.max()), *(said(here.loc[key]) if key in here.index else "" for key in shown.values())])
         for key in ("miou", "recall_20") if less is not None else ():  # of what started from one network and was judged alike
             same = row != lite and study.against[row] == study.against[lite] and (row, "alone", key) in less.index
             body[-1].append(said(less.loc[row, "alone", key]) if same else "")
@@ -89,13 +89,14 @@ def main() -> None:
 
 The small ViT. Of each study one thing varies; a repetition has rooms of its own to learn from, 20 to fit the ridge probe and
 choose its strength, 24 to be judged on (12 for agreement, 8 for groups), 4 views of 224² each. Numbers are gains over the same
-network untrained, judged the same way: mean paired difference with its 95 % interval (Student's t over the repetitions). For
-RMSE less is better. "Less lite" is the same difference to the recipe as it is, in the same repetitions. "Beside" is read from
-the features of both side by side, against the original twice. The untrained original itself: mIoU
+network before fine-tuning, judged the same way: mean paired difference with its 95 % interval (Student's t over the
+repetitions). For RMSE less is better. "Less lite" is the same difference to the recipe as it is, in the same repetitions.
+"Beside" is read from the features of both side by side, against the original twice. A number without an interval was measured
+once, or is one network's on the same photos. The original itself: mIoU
 {plain.miou.mean():.3f}, RMSE {plain.rmse.mean():.3f} m, found again {plain.recall_20.mean():.3f}, masks
 {plain.masks.mean():.3f}, AMI {plain.ami.mean():.3f}, motorcycle {plain['pair'].mean():.3f}.
 
-Points are judged where they were trained, and the untrained on a CPU; rooms are the same bits on
+Points are judged where they were trained, and the originals on a CPU; rooms are the same bits on
 both. In all {spent}.
 
 """ + "\n\n".join([*filter(None, sections), numbers_a_gaussian()]))  # fmt: skip

@@ -141,7 +141,10 @@ def main() -> None:
     parser.add_argument("--whole", type=Path, help="write all twelve blocks to this file instead (bench/deeper.toml)")
     arguments = parser.parse_args()
     if arguments.whole:
+        if arguments.whole.suffix != ".safetensors":
+            parser.error(f"--whole writes a .safetensors file; got {arguments.whole}")
         safetensors.torch.save_file(whole_state(), arguments.whole)
+        print(f"{arguments.whole}: {arguments.whole.stat().st_size / 1e6:.1f} MB")
         return
     vit = cut(whole_state(), SMALL["depth"])
     standardise(vit, photographs())

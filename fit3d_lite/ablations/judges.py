@@ -61,12 +61,17 @@ def _seen(vit: ViT) -> dict[str, tuple]:
     return {}
 
 
-def _looked(vit: ViT, scene: Scene) -> tuple:  # [V, C, h, w], [V, C]
+def _looked(vit: ViT, scene: Scene) -> tuple:  # [V, C, h, w], [V, C] or None
     """Features and CLS tokens of a room's photos, looked at once."""
     known = _seen(vit)
     if scene.name not in known:
-        known[scene.name] = vit.extract(scene.images, cls=True, quiet=True, dtype=torch.float32)
+        found = vit.extract(scene.images, cls=has_cls(vit), quiet=True, dtype=torch.float32)
+        known[scene.name] = found if has_cls(vit) else (found, None)
     return known[scene.name]
+
+
+def has_cls(vit: ViT) -> bool:
+    return getattr(vit.model, "cls_token", None) is not None
 
 
 def read(point: Point, vits: list[ViT], repetition: int, device: str) -> dict:
@@ -104,7 +109,8 @@ def agreement(vit: ViT, rooms: int, repetition: int, device: str, style: str = "
     found["ami"] = sum(groups) / len(groups)
     found["noise"] = sum(local_noise(maps).mean().item() for maps in feats) / len(feats)
     found["place"] = position_share(torch.cat(feats))
-    found["room"] = _same_room([_looked(vit, scene)[1] for scene in test])
+    if has_cls(vit):
+        found["room"] = _same_room([_looked(vit, scene)[1] for scene in test])
     photos = _pair(device)
     found["pair"] = consistency(vit.extract(photos.images, quiet=True, dtype=torch.float32), photos).recall["10 px"]
     return found
@@ -119,7 +125,7 @@ def _pair(device: str) -> Scene:
 def captured(named: str, device: str) -> list[Scene]:
     """The scenes that ``--scene`` of the command line names so; views without depths get those of fitted Gaussians."""
     try:
-        a = arguments(["--scene", *shlex.split(named), "--size", str(SIZE)])
+        a = arguments(["--size", str(SIZE), "--scene", *shlex.split(named)])
     except SystemExit:
         raise ValueError(f"The scene {named!r} is not what may follow --scene; the usage stands above.") from None
     a.work = None  # nothing of it is kept

@@ -21,13 +21,13 @@ from ..base.inputs import check_whole
 from ..base.machine import usable_device
 from ..finetuning.loop import finetune
 from ..finetuning.recipes import named_recipe
-from ..finetuning.targets import ShuffledPoses
+from ..finetuning.targets import OwnFeatures
 from ..lifting.lifted import Lifted
 from ..lifting.methods import lift
 from ..rooms.make import SEEDS, room
 from ..scenes.scene import Scene
 from ..splatting.gaussians import Gaussians
-from .judges import agreement, captured, found_again, read, styled_room
+from .judges import agreement, captured, found_again, has_cls, read, styled_room
 from .point import CONTROLS, LEARN, LIFTED, NETWORK, TAUGHT, Point
 
 __all__ = ["measure"]
@@ -74,9 +74,15 @@ def try_inputs(points: list[Point], device=None) -> None:
     device = str(usable_device(device))
     for scene in dict.fromkeys(p.scene for p in points if p.scene):
         captured(scene, device)
-    networks = [p.of(NETWORK) for p in points] + [replace(p.of(NETWORK), weights=p.beside) for p in points if p.beside]
-    for point in dict.fromkeys(networks):
-        network(point, device)
+    for point in points:
+        vit = network(point.of(NETWORK), device)
+        if point.beside:
+            network(replace(point.of(NETWORK), weights=point.beside), device)
+        if point.head == "k-NN" and not has_cls(vit):
+            raise ValueError(f'The head "k-NN" reads CLS tokens, and {vit.name} has none.')
+        blocks = dict(point.changes).get("lora_blocks") or ()
+        if wrong := [block for block in blocks if not -vit.blocks <= block < vit.blocks]:
+            raise ValueError(f"lora_blocks names block {wrong[0]}; {vit.name} has blocks 0 to {vit.blocks - 1} here.")
 
 
 # ---- the network
@@ -118,7 +124,7 @@ def taught(point: Point, repetition: int, device: str) -> ViT:
     """The fine-tuned network."""
     vit, (scenes, targets) = network(point.of(NETWORK), device), _lifted(point.of(LIFTED), repetition, device)
     if (kind := CONTROLS[point.control]) is not None:
-        extra = {} if kind is ShuffledPoses else {"vit": vit}
+        extra = {"vit": vit} if issubclass(kind, OwnFeatures) else {}
         finer = named_recipe(point.recipe, **dict(point.changes)).finer
         grid = tuple(finer * side for side in vit.grid(point.size, point.size))
         targets = kind(scenes, targets, vit.channels, grid, **extra)

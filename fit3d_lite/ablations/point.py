@@ -7,20 +7,21 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from ..base.inputs import check_whole
 from ..finetuning.recipes import RECIPES, Recipe, named_recipe
-from ..finetuning.targets import AgreeingPatches, BlurredFeatures, OwnFeatures, ShuffledPoses
+from ..finetuning.targets import AgreeingPatches, BlurredFeatures, OwnFeatures, RandomPatches, ShuffledPoses
 from ..lifting.methods import METHODS
 
 __all__ = ["Point", "point_of"]
 
-CONTROLS = {  # what stands in the place of the targets; the last is no control but a narrower target
+CONTROLS = {  # what stands in the place of the targets; the last two are no controls of 3D but fewer patches
     "none": None, "wrong poses": ShuffledPoses, "blurred in 2D": BlurredFeatures, "own features": OwnFeatures,
-    "agreeing half": AgreeingPatches,
+    "agreeing half": AgreeingPatches, "random half": RandomPatches,
 }  # fmt: skip
 HEADS = ("ridge", "linear", "dpt", "k-NN")
 STYLES = {  # how rooms can look
     "drawn": "as they are", "recoloured": "red and blue swapped", "long lens": "48° to 56° across instead of 65° to 75°",
     "untextured": "every surface in one color", "empty": "without furniture",
 }  # fmt: skip
+LARGEST = 28  # patch, in pixels: the smallest photo has one, and one of those that judge 8 × 8
 LEARN = 200  # rooms that a repetition may learn from
 JUDGES = {"probe_train": 16, "probe_val": 4, "probe_test": 24}  # rooms of a repetition to fit, choose and judge
 
@@ -63,6 +64,8 @@ class Point:
         check_whole(1, rooms=self.rooms, views=self.views, samples=self.samples, probe_rooms=self.probe_rooms)
         check_whole(1, test_rooms=self.test_rooms, gaussians=self.gaussians)
         check_whole(28, size=self.size)
+        if self.patch and not 2 <= self.patch <= LARGEST:
+            raise ValueError(f"patch must be 0 or 2 to {LARGEST} pixels, got {self.patch}: larger ones leave too few of a photo.")
         most = {"rooms": LEARN, "probe_rooms": JUDGES["probe_train"], "test_rooms": JUDGES["probe_test"]}
         for name, limit in most.items():
             if getattr(self, name) > limit:
@@ -79,9 +82,12 @@ class Point:
             said = ", ".join(["control"] * (self.control != "none") + [name for name, _ in self.changes])
             raise ValueError(f'Nothing is trained with recipe "none", so {said} would change nothing.')
         if self.recipe != "none":
-            batch = named_recipe(self.recipe, **dict(self.changes)).batch
-            if self.rooms * self.views < batch:
-                raise ValueError(f"{self.rooms} rooms of {self.views} views are too few for a batch of {batch}.")
+            recipe = named_recipe(self.recipe, **dict(self.changes))
+            if self.rooms * self.views < recipe.batch:
+                raise ValueError(f"{self.rooms} rooms of {self.views} views are too few for a batch of {recipe.batch}.")
+            for name, _ in self.changes:
+                if (way := name.split("_")[0]) in ("lora", "adapter") and way != recipe.train:
+                    raise ValueError(f'{name} is of train="{way}"; train is "{recipe.train}".')
 
     @property
     def key(self) -> dict:
@@ -95,8 +101,8 @@ class Point:
         return asdict(self) | {"changes": {k: list(v) if isinstance(v, tuple) else v for k, v in self.changes}}
 
     @property
-    def untrained(self) -> Point:
-        """The same network without fine-tuning, judged alike: what a gain is counted from."""
+    def original(self) -> Point:
+        """The same network before fine-tuning, judged alike: what a gain is counted from."""
         plain = Point(recipe="none")
         return replace(self, **{name: getattr(plain, name) for name in TAUGHT if name not in NETWORK})
 
@@ -129,4 +135,4 @@ def point_of(**settings) -> Point:
         if isinstance(RECIPE[name], float) and type(value) is int:  # 0 and 0.0 are one setting, and have one name
             changes[name] = float(value)
     point = Point(**{k: v for k, v in settings.items() if k in OWN}, changes=tuple(sorted(changes.items())))
-    return point.untrained if point.recipe == "none" else point  # what nothing is trained on says nothing of it
+    return point.original if point.recipe == "none" else point  # what nothing is trained on says nothing of it

@@ -18,18 +18,19 @@ The grid is a TOML file (assets/ablations.toml is the course's own):
     grid = { rooms = [3, 6, 12], control = ["none", "wrong poses"] }       # all combinations
     rows = { "LoRA" = { train = "lora", lr = 1e-3 } }                      # or single points with a name
 
-Each study has the untrained network beside its points, as the row "original": a gain is a difference to it within a
-repetition, whose rooms are the same.
+Each study has the network before fine-tuning beside its points, as the row "original" (and "original, blocks 4" where a row
+has another network or judge): a gain is a difference to it within a repetition, whose rooms are the same.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import itertools
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,7 @@ __all__ = ["Study", "course_grid", "course_table", "points_of", "read_grid", "ru
 VERSION = 2  # of what a point does; another one measures everything anew
 ORIGINAL = "original"
 HEAD = ("study", "row", "against", "repetition")  # the first columns of a table
+TUPLES = {"lora_blocks", "lora_layers"}  # settings that are several values
 KEYS = {"name", "question", "expected", "base", "grid", "rows"}
 
 
@@ -61,7 +63,7 @@ class Study:
     expected: str
     varied: tuple[str, ...]  # settings of the grid
     points: dict[str, Point]
-    against: dict[str, str]  # the row of the untrained network that each row's gain is counted from
+    against: dict[str, str]  # the row of the network before fine-tuning that each row's gain is counted from
     unchanged: str | None  # the row that changes nothing: the recipe as it is
 
 
@@ -119,15 +121,17 @@ def _study(path: Path, base: Mapping, given: Mapping) -> Study:
             points[row] = point_of(**{**base, **settings})
         except (TypeError, ValueError) as error:
             raise ValueError(f"Study {name!r}, row {row!r}: {error}") from error
-    first, against = next(iter(points.values())).untrained, {}
+    unchanged = next((row for row, settings in rows.items() if not settings), None)
+    trained = {row: point for row, point in points.items() if point.recipe != "none"}
+    begun = [*trained.values(), replace(next(iter(points.values())), weights="original")]
+    first, against = trained.get(unchanged, begun[0]).original, {}
     for row, point in list(points.items()):
-        plain = point.untrained if point.recipe != "none" else first.judged_as(point)
+        plain = point.original if point.recipe != "none" else first.judged_as(point)
         known = next((label for label, other in points.items() if other == plain), None)
         other = [f"{key} {value}" for key, value in plain.settings.items() if value != first.settings[key]]
         against[row] = known or ", ".join([ORIGINAL, *other])
         if points.setdefault(against[row], plain) != plain:
-            raise ValueError(f"Study {name!r} has a row {against[row]!r}, which is what the untrained network is called.")
-    unchanged = next((row for row, settings in rows.items() if not settings), None)
+            raise ValueError(f"Study {name!r} has a row {against[row]!r}, the name of the network before fine-tuning.")
     return Study(name, given.get("question", ""), given.get("expected", ""), tuple(grid), points, against, unchanged)
 
 
@@ -139,7 +143,7 @@ def _said(key: str, value) -> str:
 
 
 def points_of(studies: list[Study], repetitions: int) -> list[tuple[Point, int]]:
-    """Every point of every study once, in each repetition: first the untrained, which all gains are counted from, then in
+    """Every point of every study once, in each repetition: first the originals, which all gains are counted from, then in
     the file's order, but points of one network follow each other, so that it is trained once. ValueError for more
     repetitions than have rooms of their own."""
     check_whole(1, repetitions=repetitions)
@@ -192,6 +196,8 @@ def take_known(table: pd.DataFrame, work: str | Path) -> int:
     taken, defaults = 0, OWN | RECIPE
     for _, lines in table.groupby(["study", "row", "repetition"], sort=False):
         found = [{k: v for k, v in line.items() if pd.notna(v)} for line in json.loads(lines.to_json(orient="records"))]
+        for name in TUPLES & found[0].keys():  # as Python writes them
+            found[0][name] = ast.literal_eval(found[0][name])
         settings = {k: v if defaults[k] is None else type(defaults[k])(v) for k, v in found[0].items() if k in defaults}
         path = _path(Path(work), point_of(**settings), found[0]["repetition"])
         if not path.is_file():

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..probing.seeds import paired
+from .point import OWN
 from .sweep import Study
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def gains(
 ) -> pd.DataFrame:
     """Of one study: for each row, way and metric the mean, its spread over repetitions, and the gain with its 95 % interval.
 
-    The gain is the mean paired difference to the untrained network of the same settings, judged the same way, or to the
+    The gain is the mean paired difference to the same network before fine-tuning, judged the same way, or to the
     row ``against``, over the repetitions that both have (Student's t). Columns: row, way, metric, mean, spread, gain, low,
     high, pairs. Raises ValueError where there is no such study or row."""
     import pandas as pd
@@ -56,7 +58,7 @@ def gains(
             after, before = pairs[metric], pairs[f"{metric}_base"]
             line = {"row": row, "way": way, "metric": metric, "mean": runs[metric].mean(), "spread": runs[metric].std()}
             line |= {"gain": (after - before).mean(), "low": math.nan, "high": math.nan, "pairs": len(pairs)}
-            if len(pairs) > 1:
+            if (after - before).nunique() > 1:  # one network on the same photos, measured again, is one measurement
                 half = paired(list(before), list(after)).half_width
                 line |= {"low": line["gain"] - half, "high": line["gain"] + half}
             lines.append(line)
@@ -65,10 +67,10 @@ def gains(
 
 def gain_chart(table: pd.DataFrame, study: str, metrics: Sequence[str] = ("miou", "rmse", "recall_20"), x: str | None = None,
                way: str = "alone", width: float = 13.0, against: str | None = None):  # fmt: skip
-    """A matplotlib figure with one panel a metric: gains over the untrained network with 95 % intervals, up is better.
+    """A matplotlib figure with one panel a metric: gains over the original network with 95 % intervals, up is better.
 
     Args:
-        against: count from this row, and not from the untrained network.
+        against: count from this row, and not from the original network.
         x: a setting whose numbers run along the axis, on a log scale; one line for each control. Without it rows stand
             below each other.
     """
@@ -135,7 +137,7 @@ def write_results(studies: Sequence[Study], table: pd.DataFrame, out: str | Path
         known = set(mine[(mine.way == way) & (mine.row != mine.row.map(study.against))].metric)
         metrics = [name for name in ("miou", "rmse", "accuracy", "recall_20", "captured") if name in known]
         if not metrics:
-            continue  # nothing but the untrained
+            continue  # nothing but the originals
         figure = gain_chart(table, study.name, metrics, _along(study, table[table.study == study.name]), way)
         save(figure, out / f"{study.name}_{way}.png", width=figure.get_figwidth(), dpi=110)
         plt.close(figure)
@@ -144,5 +146,11 @@ def write_results(studies: Sequence[Study], table: pd.DataFrame, out: str | Path
 def _along(study: Study, table: pd.DataFrame) -> str | None:
     """The setting that the figure's axis shows: numbers above 0, of which nothing but the control varies beside."""
     others = [key for key in study.varied if key != "control"]
-    fits = len(others) == 1 and table[others[0]].dtype.kind in "if" and (table[others[0]] > 0).all()
-    return others[0] if fits else None
+    if len(others) != 1 or table[others[0]].dtype.kind not in "if" or not (table[others[0]] > 0).all():
+        return None
+    key, alike = others[0], set()
+    for point in study.points.values():
+        if point.recipe != "none":
+            changes = tuple(pair for pair in point.changes if pair[0] != key)
+            alike.add(replace(point, control="none", changes=changes, **({key: OWN[key]} if key in OWN else {})))
+    return key if len(alike) == 1 else None

@@ -40,8 +40,11 @@ def other_patches(vit: ViT, pixels: int) -> ViT:
 
 @torch.no_grad()
 def standardise(vit: ViT, photos: Tensor) -> None:  # [V, 3, H, W]
-    """Give the last norm the gain and bias with which each channel has mean 0 and standard deviation 1 on ``photos``."""
+    """Give the last norm the gain and bias with which each channel has mean 0 and standard deviation 1 on ``photos``.
+    ValueError for a ViT without such a norm."""
     norm = vit.model.norm
+    if getattr(norm, "weight", None) is None or getattr(norm, "bias", None) is None:
+        raise ValueError(f"{vit.name} has no last norm with a gain and a bias, so its features cannot be standardised by it.")
     norm.weight.fill_(1)
     norm.bias.zero_()
     feats = torch.cat([vit.extract(photo[None], quiet=True, dtype=torch.float32) for photo in photos])

@@ -28,7 +28,7 @@ from ..base.inputs import check_kind
 from ..lifting.lifted import Lifted
 from ..scenes.scene import Scene
 
-__all__ = ["AgreeingPatches", "BlurredFeatures", "OwnFeatures", "ShuffledPoses", "Targets"]
+__all__ = ["AgreeingPatches", "BlurredFeatures", "OwnFeatures", "RandomPatches", "ShuffledPoses", "Targets"]
 
 KEEP = ("auto", "memory", "disk", "render")
 BUDGET = 2 * 2**30  # bytes of targets that "auto" keeps in memory
@@ -181,7 +181,7 @@ class OwnFeatures(Targets):
     def _own(self, index: int) -> Tensor:  # [C, h, w] at the targets' grid
         scene, view = self.where[index]
         if scene not in self.own:  # all photos of a scene at once, as who lifted them has asked for them
-            found = self.vit.extract(self.scenes[scene].images, cache=self.cache, quiet=True).cpu()
+            found = self.vit.extract(self.scenes[scene].images, cache=self.cache, quiet=True, dtype=torch.float32).cpu()
             self.own = {**(self.own if self.keep == "memory" else {}), scene: found}
         return enlarged(self.feature(self.own[scene][view])[None], self.grid)[0]
 
@@ -207,3 +207,13 @@ class AgreeingPatches(OwnFeatures):
         if covered.any():
             whole *= covered & (alike >= alike[covered].median())
         return whole
+
+
+class RandomPatches(Targets):
+    """The control of :class:`AgreeingPatches`: of each photo some half of its covered patches."""
+
+    @torch.no_grad()
+    def render(self, index: int) -> Tensor:
+        whole = super().render(index)
+        drawn = torch.rand(self.grid, generator=torch.Generator().manual_seed(index))
+        return whole * (drawn < 0.5)

@@ -14,7 +14,7 @@ from scipy import stats
 import fit3d_lite as f3d
 from fit3d_lite import consistency, room
 from fit3d_lite.__main__ import main
-from fit3d_lite.ablations import ablate, judges, point, sweep
+from fit3d_lite.ablations import ablate, judges, point, sweep, sweep_figures
 from fit3d_lite.ablations import measured as trial
 from fit3d_lite.ablations.point import Point, point_of
 from fit3d_lite.ablations.sweep import points_of, read_grid, share_of, table_of
@@ -32,7 +32,9 @@ expected = "more"
 grid = { rooms = [1, 2], control = ["none", "wrong poses"] }
 [[study]]
 name = "ways"
-rows = { "full" = {}, "LoRA" = { train = "lora", lr = 1e-3 }, "random" = { weights = "random", recipe = "none" } }
+rows.full = {}
+rows.LoRA = { train = "lora", lr = 1e-3, lora_blocks = [0, 2], lora_layers = ["qkv"] }
+rows.random = { weights = "random", recipe = "none" }
 [[study]]
 name = "readers"
 grid = { head = ["ridge", "k-NN"] }
@@ -65,13 +67,14 @@ def measured(monkeypatch):
     return done
 
 
-def test_a_grid_is_all_combinations_with_the_untrained_network_beside_them(grid):
+def test_a_grid_is_all_combinations_with_the_original_beside_them(grid):
     (rooms, ways, _), repetitions = read_grid(grid)
     assert repetitions == 3 and rooms.expected == "more" and rooms.varied == ("rooms", "control")
     trained = {(p.rooms, p.control) for p in rooms.points.values() if p.recipe == "lite"}
     assert trained == {(1, "none"), (1, "wrong poses"), (2, "none"), (2, "wrong poses")}
     assert rooms.points["original"] == Point(recipe="none") and set(rooms.against.values()) == {"original"}
-    assert dict(ways.points["LoRA"].changes) == {"train": "lora", "lr": 1e-3} and ways.points["full"].rooms == 2
+    lora = {"train": "lora", "lr": 1e-3, "lora_blocks": (0, 2), "lora_layers": ("qkv",)}
+    assert dict(ways.points["LoRA"].changes) == lora and ways.points["full"].rooms == 2
     assert rooms.unchanged is None and ways.unchanged == "full"
     assert ways.against["random"] == "original" and ways.points["random"].weights == "random"
 
@@ -82,7 +85,7 @@ def test_what_differs_in_the_network_or_the_judge_has_an_original_of_its_own(tmp
     (study,), _ = read_grid(path)
     plain = {row: study.points[study.against[row]] for row in "abc"}
     assert plain["a"] == Point(recipe="none") and plain["b"] == Point(recipe="none", blocks=4)
-    assert plain["c"] == Point(recipe="none", head="linear"), "rooms to learn from say nothing of an untrained network"
+    assert plain["c"] == Point(recipe="none", head="linear"), "rooms to learn from say nothing of the original"
 
 
 def test_a_network_that_is_not_trained_is_compared_with_the_first_ones_judged_as_it_is(tmp_path):
@@ -98,11 +101,17 @@ rows.lens = { weights = "fit3d", recipe = "none", style = "long lens", test_room
     assert study.points[study.against["ready"]] == Point(recipe="none")
     assert study.points[study.against["lens"]] == Point(recipe="none", style="long lens", test_rooms=4)
     assert study.points["ready"].rooms == Point().rooms, "it learned from no room of the study"
+    path.write_text('[[study]]\nname = "x"\nrows.ready = { weights = "fit3d", recipe = "none" }')
+    for more in ("", "\nrows.b = { blocks = 4 }\nrows.lite = {}"):
+        path.write_text(path.read_text() + more)
+        (study,), _ = read_grid(path)
+        assert study.points[study.against["ready"]] == Point(recipe="none"), "not with itself where it stands first"
+    assert study.against == {"ready": "original", "b": "original, blocks 4", "lite": "original"}
 
 
 def test_every_point_is_in_exactly_one_shard_and_a_network_in_one(grid):
     wanted = points_of(*read_grid(grid))
-    assert len(wanted) == len(set(wanted)) and wanted[0][0].recipe == "none", "the untrained come first"
+    assert len(wanted) == len(set(wanted)) and wanted[0][0].recipe == "none", "the originals come first"
     for count in (1, 2, 3, 4, 7):
         parts = [share_of(wanted, i, count) for i in range(count)]
         assert sorted(map(str, sum(parts, []))) == sorted(map(str, wanted))
@@ -165,6 +174,15 @@ def test_a_scene_or_network_that_cannot_be_read_is_said_before_anything_is_measu
     path.write_text('[[study]]\nname = "x"\nrows = { a = {}, b = { weights = "no/such.pth" } }')
     with pytest.raises((ValueError, FileNotFoundError), match="no/such.pth"):
         ablate.main([str(path), "--work", str(tmp_path)])
+    rows = {
+        'train = "lora", blocks = 4, lora_blocks = [1, 6]': "lora_blocks names block 6; small has blocks 0 to 3 here",
+        'head = "k-NN", network = "vit_wee_patch16_reg1_gap_256", weights = "random"': '"k-NN" reads CLS tokens.* has none',
+        'blocks = 2, network = "vit_wee_patch16_reg1_gap_256", weights = "random"': "no last norm with a gain",
+    }
+    for settings, words in rows.items():
+        path.write_text(f'[[study]]\nname = "x"\nrows = {{ b = {{ {settings} }} }}')
+        with pytest.raises(ValueError, match=words):
+            ablate.main([str(path), "--work", str(tmp_path)])
     assert not measured
 
 
@@ -218,6 +236,19 @@ def test_gains_are_paired_differences_with_students_interval(grid, tmp_path, mea
     assert "rooms 1, none" not in [t.get_text() for t in panel.get_yticklabels()] and "over 'rooms 1, none'" in panel.get_title()
     lines = gain_chart(table, "rooms", x="rooms").axes[0].lines
     assert list(lines[1].get_xdata()) == [1, 2] and lines[1].get_ydata()[1] == pytest.approx(0.021)
+    same = table[table.study == "ways"].assign(miou=lambda t: 0.5 + 0.1 * (t.row == "random"))
+    one = gains(same, "ways", ["miou"]).set_index(["row", "way"]).loc["random", "alone"]
+    assert one.gain == pytest.approx(0.1) and math.isnan(one.low), "what is the same number each time has no spread"
+
+
+def test_a_curve_is_drawn_only_of_points_that_differ_in_nothing_else(tmp_path):
+    path = tmp_path / "g.toml"
+    text = '[[study]]\nname = "x"\ngrid = { KEY = [1, 2], control = ["none", "wrong poses"] }\n'
+    for key in ("rooms", "epochs"):
+        for more, curve in (("", key), ('rows.LoRA = { train = "lora" }', None)):
+            path.write_text(text.replace("KEY", key) + more)
+            (study,), _ = read_grid(path)
+            assert sweep_figures._along(study, pd.DataFrame({key: [1, 2]})) == curve
 
 
 @pytest.mark.parametrize(
@@ -233,11 +264,13 @@ def test_gains_are_paired_differences_with_students_interval(grid, tmp_path, mea
         ('[[study]]\nname = "a"\nrows = { b = { learned = "bare" } }', "learned must be one of drawn, recoloured"),
         ('[[study]]\nname = "a"\nrows = { b = { rooms = 1, views = 2 } }', "too few for a batch of 4"),
         ('[[study]]\nname = "a"\nrows = { b = { dim = 8 } }', 'the target is \'mean\''),
+        ('[[study]]\nname = "a"\nrows = { b = { lora_blocks = [4] } }', 'lora_blocks is of train="lora"; train is "full"'),
+        ('[[study]]\nname = "a"\nrows = { b = { patch = 56 } }', "patch must be 0 or 2 to 28 pixels, got 56"),
         ('[[study]]\nname = "a"\nrow = { b = {} }', "has row, which is none of"),
         ('[study]\nname = "a"\nrows = { b = {} }', r"has no \[\[study\]\]"),
         ('[[study]]\nname = "a"\nrows = { b = {} }\n' * 2, "has two studies 'a'"),
         ('[[study]]\nname = "a"\ngrid = { views = [4] }\nrows = { "views 4" = {} }', "row 'views 4' in its grid and in its rows"),
-        ('[[study]]\nname = "a"\nrows = { original = { epochs = 1 } }', "a row 'original', which is what the untrained"),
+        ('[[study]]\nname = "a"\nrows = { original = { epochs = 1 } }', "a row 'original', the name of the network before"),
         ('[[study]]\nname = "a"\nrows = { b = { recipe = "none", lr = 1e-3 } }', "so lr would change nothing"),
         ('[[study]]\nname = "a"\nrows = { b = { views = 1, rooms = 4, control = "wrong poses" } }', "need a second camera"),
     ],
@@ -289,6 +322,8 @@ def test_a_point_trains_and_judges_for_real(monkeypatch):
         other = trial.taught(point_of(**settings), 4, "cpu").model.blocks[0].attn.qkv.weight
         assert not torch.equal(other, by_hand.model.blocks[0].attn.qkv.weight), narrower
     assert trial.network(Point(patch=28), "cpu").grid(56, 56) == (2, 2)
+    headless = f3d.load_vit("vit_wee_patch16_reg1_gap_256", "random", device="cpu")
+    assert "room" not in judges.agreement(headless, 1, 4, "cpu"), "without a CLS token nobody says which room a photo shows"
     norms = [trial.network(Point(blocks=count), "cpu").model.norm.weight for count in (0, 8)]
     assert not torch.equal(*norms), "asked for by number, all blocks get a last norm as fewer do"
     with pytest.raises(ValueError, match="rooms for 5 repetitions"):
@@ -316,7 +351,8 @@ def test_a_point_keeps_its_name_when_settings_are_added(tmp_path, monkeypatch):
     assert json.dumps(point_of(flip=0).key) == json.dumps(point_of(flip=0.0).key)
     monkeypatch.setenv("HERE", "/a b")
     assert point_of(scene="colmap:'$HERE/scan'").scene == "colmap:'/a b/scan'", "a variable may mean something else tomorrow"
-    assert point_of(weights="$HERE/vit", beside="$HERE/it").weights == "/a b/vit"
+    named = point_of(weights="$HERE/vit", beside="$HERE/it")
+    assert (named.weights, named.beside) == ("/a b/vit", "/a b/it")
     names = {sweep._path(tmp_path, *one) for one in ((Point(rooms=3), 0), (Point(rooms=3), 1), (Point(), 0))}
     assert len(names) == 3
 

@@ -29,7 +29,14 @@ from fit3d_lite.finetuning import step as step_file
 from fit3d_lite.finetuning.recipes import RECIPES, Recipe, named_recipe
 from fit3d_lite.finetuning.sampling import Sampler
 from fit3d_lite.finetuning.step import drift, patch_terms
-from fit3d_lite.finetuning.targets import AgreeingPatches, BlurredFeatures, OwnFeatures, ShuffledPoses, Targets
+from fit3d_lite.finetuning.targets import (
+    AgreeingPatches,
+    BlurredFeatures,
+    OwnFeatures,
+    RandomPatches,
+    ShuffledPoses,
+    Targets,
+)
 from fit3d_lite.lifting.grid import patch_matrix
 
 ROOT = Path(__file__).parents[2]
@@ -523,6 +530,14 @@ def test_agreeing_patches_are_the_half_whose_own_feature_is_nearest_to_the_targe
     assert narrow[5][2].sum() == len(best) or narrow[5][2].sum() == len(best) + 1  # the median itself is kept
     assert alike[narrow[5][2]].min() >= alike[mask & ~narrow[5][2]].max() and not (narrow[5][2] & ~mask).any()
     assert torch.equal(narrow[5][0], feature * narrow[5][2]) and torch.equal(narrow[5][1], depth * narrow[5][2])
+
+
+def test_the_control_of_agreeing_patches_is_some_half_of_them(scenes, lifted):
+    right, half = (kind(scenes, lifted, 192, (6, 6)) for kind in (Targets, RandomPatches))
+    kept = [(int(half[i][2].sum()), int(right[i][2].sum())) for i in range(8)]
+    assert 0.4 < sum(few for few, _ in kept) / sum(most for _, most in kept) < 0.6
+    assert torch.equal(half[5][0], right[5][0] * half[5][2]) and not (half[5][2] & ~right[5][2]).any()
+    assert torch.equal(half.render(5), half.render(5)) and not torch.equal(half[5][2], half[6][2])
 
 
 def test_finer_targets_pull_enlarged_features_on_their_own_grid(vit, scenes, lifted, tune):
