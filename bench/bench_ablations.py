@@ -46,7 +46,8 @@ def section(study, runs) -> str:
         here = lines.loc[lines.row == row].set_index(["way", "metric"])
         if here.empty:
             continue
-        body.append([row.replace("none", "3D targets"), int(here.pairs.max()), *(said(here.loc[key]) if key in here.index else "" for key in shown.values())])
+        found = [said(here.loc[key]) if key in here.index else "" for key in shown.values()]
+        body.append([row.replace("none", "3D targets"), int(here.pairs.max()), *found])
         for key in ("miou", "recall_20") if less is not None else ():  # of what started from one network and was judged alike
             same = row != lite and study.against[row] == study.against[lite] and (row, "alone", key) in less.index
             body[-1].append(said(less.loc[row, "alone", key]) if same else "")
