@@ -2,7 +2,7 @@
 
 Read vit.py first, then load.py and checkpoints.py (weights; in few bytes: compact.py; as other programs wrap them:
 wrappings.py), features.py (many photos, and the one cache), assembly.py (several ViTs read as one), adapters.py (fewer
-weights to train).
+weights to train), shorten.py (fewer blocks, other patches).
 
 Letters: V photos, H W pixels, p the side of a patch, h w patches, C channels.
 """

@@ -10,9 +10,9 @@ from .loop import finetune
 from .recipes import RECIPES, Recipe, named_recipe
 from .sampling import Sampler
 from .step import drift
-from .targets import AgreeingPatches, BlurredFeatures, OwnFeatures, ShuffledPoses, Targets
+from .targets import AgreeingPatches, BlurredFeatures, OwnFeatures, RandomPatches, ShuffledPoses, Targets
 
 __all__ = [
-    "AgreeingPatches", "BlurredFeatures", "OwnFeatures", "RECIPES", "Recipe", "Sampler", "ShuffledPoses", "Targets", "drift",
+    "AgreeingPatches", "BlurredFeatures", "OwnFeatures", "RECIPES", "RandomPatches", "Recipe", "Sampler", "ShuffledPoses", "Targets", "drift",
     "finetune", "named_recipe",
 ]  # fmt: skip
