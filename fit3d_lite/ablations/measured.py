@@ -124,7 +124,7 @@ def taught(point: Point, repetition: int, device: str) -> ViT:
     """The fine-tuned network."""
     vit, (scenes, targets) = network(point.of(NETWORK), device), _lifted(point.of(LIFTED), repetition, device)
     if (kind := CONTROLS[point.control]) is not None:
-        extra = {"vit": vit} if issubclass(kind, OwnFeatures) else {}
+        extra = {"vit": vit, "dtype": torch.float32} if issubclass(kind, OwnFeatures) else {}
         finer = named_recipe(point.recipe, **dict(point.changes)).finer
         grid = tuple(finer * side for side in vit.grid(point.size, point.size))
         targets = kind(scenes, targets, vit.channels, grid, **extra)

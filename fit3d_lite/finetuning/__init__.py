@@ -13,6 +13,6 @@ from .step import drift
 from .targets import AgreeingPatches, BlurredFeatures, OwnFeatures, RandomPatches, ShuffledPoses, Targets
 
 __all__ = [
-    "AgreeingPatches", "BlurredFeatures", "OwnFeatures", "RECIPES", "RandomPatches", "Recipe", "Sampler", "ShuffledPoses", "Targets", "drift",
-    "finetune", "named_recipe",
+    "AgreeingPatches", "BlurredFeatures", "OwnFeatures", "RECIPES", "RandomPatches", "Recipe", "Sampler", "ShuffledPoses",
+    "Targets", "drift", "finetune", "named_recipe",
 ]  # fmt: skip

@@ -162,12 +162,12 @@ class ShuffledPoses(Targets):
 class OwnFeatures(Targets):
     """Each photo gets the ViT's own features of it: what training on as such does, with nothing to learn.
 
-    ``cache`` is a folder of features, as :meth:`ViT.extract` takes it.
+    ``cache`` and ``dtype`` are those of :meth:`ViT.extract`; they should be what the lifted features were made with.
     """
 
-    def __init__(self, *args, vit, cache=None, **options):
+    def __init__(self, *args, vit, cache=None, dtype=None, **options):
         super().__init__(*args, **options)
-        self.vit, self.cache, self.own = vit, cache, {}
+        self.vit, self.asked, self.own = vit, {"cache": cache, "dtype": dtype}, {}
 
     def feature(self, own: Tensor) -> Tensor:  # [C, h, w] -> [C, h, w]
         return own
@@ -181,7 +181,7 @@ class OwnFeatures(Targets):
     def _own(self, index: int) -> Tensor:  # [C, h, w] at the targets' grid
         scene, view = self.where[index]
         if scene not in self.own:  # all photos of a scene at once, as who lifted them has asked for them
-            found = self.vit.extract(self.scenes[scene].images, cache=self.cache, quiet=True, dtype=torch.float32).cpu()
+            found = self.vit.extract(self.scenes[scene].images, quiet=True, **self.asked).cpu()
             self.own = {**(self.own if self.keep == "memory" else {}), scene: found}
         return enlarged(self.feature(self.own[scene][view])[None], self.grid)[0]
 
