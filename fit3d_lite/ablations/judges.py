@@ -65,13 +65,9 @@ def _looked(vit: ViT, scene: Scene) -> tuple:  # [V, C, h, w], [V, C] or None
     """Features and CLS tokens of a room's photos, looked at once."""
     known = _seen(vit)
     if scene.name not in known:
-        found = vit.extract(scene.images, cls=has_cls(vit), quiet=True, dtype=torch.float32)
-        known[scene.name] = found if has_cls(vit) else (found, None)
+        found = vit.extract(scene.images, cls=vit.has_cls, quiet=True, dtype=torch.float32)
+        known[scene.name] = found if vit.has_cls else (found, None)
     return known[scene.name]
-
-
-def has_cls(vit: ViT) -> bool:
-    return getattr(vit.model, "cls_token", None) is not None
 
 
 def read(point: Point, vits: list[ViT], repetition: int, device: str) -> dict:
@@ -109,7 +105,7 @@ def agreement(vit: ViT, rooms: int, repetition: int, device: str, style: str = "
     found["ami"] = sum(groups) / len(groups)
     found["noise"] = sum(local_noise(maps).mean().item() for maps in feats) / len(feats)
     found["place"] = position_share(torch.cat(feats))
-    if has_cls(vit):
+    if vit.has_cls:
         found["room"] = _same_room([_looked(vit, scene)[1] for scene in test])
     photos = _pair(device)
     found["pair"] = consistency(vit.extract(photos.images, quiet=True, dtype=torch.float32), photos).recall["10 px"]

@@ -27,7 +27,7 @@ from ..lifting.methods import lift
 from ..rooms.make import SEEDS, room
 from ..scenes.scene import Scene
 from ..splatting.gaussians import Gaussians
-from .judges import agreement, captured, found_again, has_cls, read, styled_room
+from .judges import agreement, captured, found_again, read, styled_room
 from .point import CONTROLS, LEARN, LIFTED, NETWORK, TAUGHT, Point
 
 __all__ = ["measure"]
@@ -74,13 +74,17 @@ def try_inputs(points: list[Point], device=None) -> None:
     device = str(usable_device(device))
     for scene in dict.fromkeys(p.scene for p in points if p.scene):
         captured(scene, device)
-    for point in points:
-        vit = network(point.of(NETWORK), device)
+    users: dict[Point, list[Point]] = {}  # of each network, which is loaded once
+    for point in dict.fromkeys(points):
+        own = point.of(NETWORK)
+        users.setdefault(own, []).append(point)
         if point.beside:
-            network(replace(point.of(NETWORK), weights=point.beside), device)
-        if point.head == "k-NN" and not has_cls(vit):
+            users.setdefault(replace(own, weights=point.beside), [])
+    for own, theirs in users.items():
+        vit = network(own, device)
+        if any(point.head == "k-NN" for point in theirs) and not vit.has_cls:
             raise ValueError(f'The head "k-NN" reads CLS tokens, and {vit.name} has none.')
-        blocks = dict(point.changes).get("lora_blocks") or ()
+        blocks = [block for point in theirs for block in dict(point.changes).get("lora_blocks") or ()]
         if wrong := [block for block in blocks if not -vit.blocks <= block < vit.blocks]:
             raise ValueError(f"lora_blocks names block {wrong[0]}; {vit.name} has blocks 0 to {vit.blocks - 1} here.")
 

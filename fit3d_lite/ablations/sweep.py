@@ -123,6 +123,7 @@ def _study(path: Path, base: Mapping, given: Mapping) -> Study:
             raise ValueError(f"Study {name!r}, row {row!r}: {error}") from error
     unchanged = next((row for row, settings in rows.items() if not settings), None)
     trained = {row: point for row, point in points.items() if point.recipe != "none"}
+    # Where nothing is trained, gains are counted from the first row's network as it came.
     begun = [*trained.values(), replace(next(iter(points.values())), weights="original")]
     first, against = trained.get(unchanged, begun[0]).original, {}
     for row, point in list(points.items()):

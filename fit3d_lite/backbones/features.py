@@ -263,7 +263,7 @@ def tokens_of(vit, images: Tensor, levels: int = 1) -> Tokens:  # images: [B, 3,
 
     Raises FloatingPointError when a value does not fit half precision (65504).
     """
-    has_cls = vit.model is None or getattr(vit.model, "cls_token", None) is not None
+    has_cls = vit.model is None or vit.has_cls
     by_level = vit.extract(images, block=levels_of(vit, levels), norm=False, cls=has_cls, quiet=True)
     feats = [pair[0] for pair in by_level] if has_cls else by_level
     cls = by_level[-1][1] if has_cls else feats[-1].mean((2, 3))

@@ -50,6 +50,11 @@ class ViT(nn.Module):
     def forward(self, images: Tensor) -> Tensor:  # images: [V, 3, H, W] -> [V, C, h, w]
         return self.features(images)
 
+    @property
+    def has_cls(self) -> bool:
+        """Whether a token sums up the whole photo."""
+        return getattr(self.model, "cls_token", None) is not None
+
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Patches (h, w) of an image of ``height`` × ``width`` pixels."""
         p = self.patch_size
@@ -88,7 +93,7 @@ class ViT(nn.Module):
             raise ValueError(
                 f"block {block} is asked for; {self.name} has blocks 0 to {self.blocks - 1}, or -1 to {-self.blocks}"
             )
-        if cls and getattr(self.model, "cls_token", None) is None:
+        if cls and not self.has_cls:
             raise ValueError(f"{self.name} has no CLS token; call it with cls=False")
         asked = [b % self.blocks for b in asked]
 

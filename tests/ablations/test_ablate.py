@@ -186,6 +186,15 @@ def test_a_scene_or_network_that_cannot_be_read_is_said_before_anything_is_measu
     assert not measured
 
 
+def test_every_network_is_tried_once_however_many_points_and_repetitions_name_it(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(trial, "load_vit", lambda name, weights, **_: loaded.append(weights) or f3d.load_vit(name, "random"))
+    monkeypatch.setattr(trial, "network", functools.lru_cache(maxsize=1)(trial.network.__wrapped__))
+    points = [Point(weights=kind, rooms=rooms, beside="original") for rooms in (1, 2) for kind in ("fit3d", "wrong_poses")]
+    trial.try_inputs(points * 2, "cpu")
+    assert sorted(loaded) == ["fit3d", "original", "wrong_poses"]
+
+
 def test_a_study_goes_on_from_a_table(grid, tmp_path, measured):
     run = ["ablate", str(grid), "--only", "ways", "readers"]
     assert main([*run, "--work", str(tmp_path / "a"), "--repetitions", "2", "--out", str(tmp_path / "out")]) == 0
