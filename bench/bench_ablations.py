@@ -36,10 +36,10 @@ def section(study, runs) -> str:
     """The gains of one study as Markdown, or nothing where it is not measured."""
     body, lines = [], gains(runs, study.name)
     shown = {title: key for title, key in SHOWN.items() if key in set(zip(lines.way, lines.metric, strict=True))}
-    lite, less = study.unchanged, None
-    if lite in set(lines.row):
-        less = gains(runs, study.name, ["miou", "recall_20"], lite).set_index(["row", "way", "metric"])
-    extra = [] if less is None else ["labels, less lite", "found again, less lite"]
+    brief, less = study.unchanged, None
+    if brief in set(lines.row):
+        less = gains(runs, study.name, ["miou", "recall_20"], brief).set_index(["row", "way", "metric"])
+    extra = [] if less is None else ["labels, less brief", "found again, less brief"]
     for row in study.points:
         if row == study.against.get(row, row):
             continue  # an original
@@ -49,7 +49,7 @@ def section(study, runs) -> str:
         found = [said(here.loc[key]) if key in here.index else "" for key in shown.values()]
         body.append([row.replace("none", "3D targets"), int(here.pairs.max()), *found])
         for key in ("miou", "recall_20") if less is not None else ():  # of what started from one network and was judged alike
-            same = row != lite and study.against[row] == study.against[lite] and (row, "alone", key) in less.index
+            same = row != brief and study.against[row] == study.against[brief] and (row, "alone", key) in less.index
             body[-1].append(said(less.loc[row, "alone", key]) if same else "")
     if len(body) < 2:
         return ""  # nothing of it but what other studies share
@@ -91,7 +91,7 @@ def main() -> None:
 The small ViT. Of each study one thing varies; a repetition has rooms of its own to learn from, 20 to fit the ridge probe and
 choose its strength, 24 to be judged on (12 for agreement, 8 for groups), 4 views of 224² each. Numbers are gains over the same
 network before fine-tuning, judged the same way: mean paired difference with its 95 % interval (Student's t over the
-repetitions). For RMSE less is better. "Less lite" is the same difference to the recipe as it is, in the same repetitions.
+repetitions). For RMSE less is better. "Less brief" is the same difference to the recipe as it is, `brief`, in the same repetitions.
 "Beside" is read from the features of both side by side, against the original twice. A number without an interval was measured
 once, or is one network's on the same photos. The original itself: mIoU
 {plain.miou.mean():.3f}, RMSE {plain.rmse.mean():.3f} m, found again {plain.recall_20.mean():.3f}, masks

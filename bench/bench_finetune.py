@@ -1,4 +1,4 @@
-"""Does 3D-aware fine-tuning help, and is it the 3D? Evidence, the search for the lite recipe, speed and memory.
+"""Does 3D-aware fine-tuning help, and is it the 3D? Evidence, the search for the recipe, speed and memory.
 
     make bench ONLY=finetune            # all; hours on one core the first time, everything trained and judged is kept
     python -m bench.bench_finetune evidence search speed      # some of the parts, the others as they were last measured
@@ -29,7 +29,7 @@ REPETITIONS = 5
 EVIDENCE = {
     "original": None,
     "untrained": "random",
-    "**lite**": {},
+    "**brief**": {},
     "  control: wrong poses": {"control": "shuffled poses"},
     "  control: own features": {"control": "own features"},
     "  control: blurred in 2D": {"control": "blurred in 2D"},
@@ -37,7 +37,7 @@ EVIDENCE = {
 }
 SEARCH = {
     "original": None,
-    "**lite**": {},
+    "**brief**": {},
     "the paper's recipe": {"recipe": "paper"},
     "learning rate 3e-4": {"lr": 3e-4},
     "two epochs": {"epochs": 2},
@@ -94,13 +94,13 @@ def evidence(repetitions: int) -> str:
         beside = [cell(ways["beside"], metric) for metric in ("miou", "rmse")]
         body.append([label, *alone, *beside])
     header = ["", "mIoU", "RMSE, m", "recall", "margin", "cosine, shuffled", "mIoU beside the original", "RMSE beside"]
-    lite = found["**lite**"]
+    brief = found["**brief**"]
     said = [f"\n\nPaired over repetitions (two-sided t, {repetitions} pairs); for RMSE less is better:\n"]
     for what, runs, other in (
-        ("lite alone − original", lite["alone"], base["alone"]),
-        ("lite beside − original twice", lite["beside"], base["beside"]),
+        ("brief alone − original", brief["alone"], base["alone"]),
+        ("brief beside − original twice", brief["beside"], base["beside"]),
         *((f"{row.split(': ')[1]} beside − original twice", found[row]["beside"], base["beside"]) for row in CONTROLS),
-        *((f"lite alone − {row.split(': ')[1]}", lite["alone"], found[row]["alone"]) for row in CONTROLS),
+        *((f"brief alone − {row.split(': ')[1]}", brief["alone"], found[row]["alone"]) for row in CONTROLS),
     ):
         for metric in NAMED if hasattr(runs[0], "recall") else ("miou", "rmse"):
             pairs = list(zip(runs.values(metric), other.values(metric), strict=True))
@@ -177,7 +177,7 @@ THREADS = f"\n\nCPU threads: {torch.get_num_threads()}."
 def main() -> None:
     titles = {
         evidence: "Evidence",
-        search: "What each part of `lite` does, alone",
+        search: "What each part of `brief` does, alone",
         speed: "Speed and memory",
         quick: "The quick profile, part by part",
     }

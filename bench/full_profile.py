@@ -25,6 +25,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from fit3d_lite import Gaussians, load_vit, patch_matrix, room, view_matrix
+from fit3d_lite.finetuning.recipes import RECIPES
 from fit3d_lite.probing.train import PAPER
 
 from .report import table
@@ -215,9 +216,9 @@ def lesson_03() -> Iterator[Work]:
     yield Work("lift", f"{photos} views of {s.size}² traced, seen and lifted", fp16=photos * f, bytes=one.bytes,
                launches=one.launches, cpu=photos * tracing(s.size), memory=held + one.memory)  # fmt: skip
     yield tune_work("drill", name, s.size, 28, 2, "paper", False, held)
-    yield tune_work("run", name, s.size, 3 * photos // 4, 4, "lite", True, held)
-    yield tune_work("lora", name, s.size, photos // 4, 4, "lite", True, held)
-    yield tune_work("control", name, s.size, photos // 4, 4, "lite", True, held)
+    steps = RECIPES["lite"].epochs * photos // 4
+    yield tune_work("run", name, s.size, steps, 4, "lite", True, held)
+    yield tune_work("controls", name, s.size, 2 * steps, 4, "lite", True, held)
     seen, width = 4 * (20 + 6 + 12), 768
     gram = 2 * 20 * 4 * h * h * (width + 1) ** 2
     look = looks(12 * 12, s.size, width, "", "", 4)

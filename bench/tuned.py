@@ -1,6 +1,6 @@
 """The fine-tuned small ViTs that several measurements share: trained once, kept in cache/tuned, found again.
 
-    tuned_vit("lite", seed=0)
+    tuned_vit("brief", seed=0)
 
 Repetition ``seed`` trains on rooms of its own (SEEDS["finetune"]), with its own order of photos.
 """
@@ -63,11 +63,11 @@ def training_lifted(seed: int, rooms: int) -> list[Lifted]:
     return made
 
 
-def tuned_vit(recipe: str = "lite", seed: int = 0, control: str | None = None, rooms: int = ROOMS, **changes) -> ViT:
+def tuned_vit(recipe: str = "brief", seed: int = 0, control: str | None = None, rooms: int = ROOMS, **changes) -> ViT:
     """The small ViT after fine-tuning; its ``.history`` too.
 
     Args:
-        recipe: "paper" or "lite"; ``changes`` are settings of it to change.
+        recipe: one of RECIPES; ``changes`` are settings of it to change.
         control: train towards the targets of one of ``CONTROLS`` instead.
         rooms: how many rooms to train on.
     """

@@ -3,7 +3,8 @@
 ``paper`` is FiT3D's second stage (arXiv 2407.20229 and its supplement; finetune.py and engine.py of
 github.com/ywyue/FiT3D). ``lite`` is this course's: chosen on procedural rooms by bench/bench_finetune.py, so
 that the fine-tuned features are better than the original's without them beside (bench/results/small_fit3d.md).
-``one-scene`` is for a scene of your own.
+``brief`` is its half, for a CPU and for many trainings: bench/bench_finetune.py and the ablations of lesson 09 train by
+it, and found that six epochs are ahead of three. ``one-scene`` is for a scene of your own.
 """
 
 from __future__ import annotations
@@ -92,10 +93,12 @@ class Recipe:
         return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
 
 
+LITE = Recipe(lr=1e-4, batch=4, epochs=6, warmup=10, decay=True, geometry=0.05, restore_spread=True)
 RECIPES = {
     "paper": Recipe(),
-    "lite": Recipe(lr=1e-4, batch=4, epochs=3, warmup=10, decay=True, geometry=0.05, restore_spread=True),
-    # "lite" takes 15 steps on 20 photos, 10 of them warm-up. This one takes 100, and stays near the original, since one
+    "lite": LITE,
+    "brief": replace(LITE, epochs=3),
+    # "lite" takes 30 steps on 20 photos, 10 of them warm-up. This one takes 100, and stays near the original, since one
     # scene is little to learn from.
     "one-scene": Recipe(lr=1e-4, batch=2, epochs=10, warmup=3, decay=True, geometry=0.05, keep=0.3, restore_spread=True),
 }

@@ -604,7 +604,7 @@ def test_recipes_are_the_published_ones_and_refuse_nonsense():
     ):
         with pytest.raises(ValueError, match=said):
             named_recipe("paper", **changes)
-    with pytest.raises(ValueError, match="recipe must be one of paper, lite, one-scene, or a Recipe; got 'best'"):
+    with pytest.raises(ValueError, match="recipe must be one of paper, lite, brief, one-scene, or a Recipe; got 'best'"):
         named_recipe("best")
 
 
