@@ -91,7 +91,7 @@ def main() -> None:
 The small ViT. Of each study one thing varies; a repetition has rooms of its own to learn from, 20 to fit the ridge probe and
 choose its strength, 24 to be judged on (12 for agreement, 8 for groups), 4 views of 224² each. Numbers are gains over the same
 network before fine-tuning, judged the same way: mean paired difference with its 95 % interval (Student's t over the
-repetitions). For RMSE less is better. "Less brief" is the same difference to the recipe as it is, `brief`, in the same repetitions.
+repetitions). For RMSE less is better. "Less brief" is the same difference to the recipe as it is, in the same repetitions.
 "Beside" is read from the features of both side by side, against the original twice. A number without an interval was measured
 once, or is one network's on the same photos. The original itself: mIoU
 {plain.miou.mean():.3f}, RMSE {plain.rmse.mean():.3f} m, found again {plain.recall_20.mean():.3f}, masks

@@ -1,7 +1,7 @@
 """The shipped 3D-aware small ViT and its control against their original: alone, and beside it, on rooms of their own.
 
     make bench ONLY=small_fit3d                # five repetitions; a quarter of an hour on one core
-    python -m bench.bench_small_fit3d --other other.safetensors    # and beside another one, of the recipe brief (tools/small_fit3d.py)
+    python -m bench.bench_small_fit3d --other other.safetensors    # and one of the recipe brief (tools/small_fit3d.py)
 """
 
 from __future__ import annotations

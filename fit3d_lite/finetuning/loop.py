@@ -70,7 +70,8 @@ def finetune(
 
     Args:
         lifted: or ready :class:`Targets`, such as a control (:class:`ShuffledPoses`).
-        recipe: a name of RECIPES ("lite", "brief", "paper", "one-scene") or a :class:`Recipe`; ``changes`` change settings of it (``lr=…, train="lora"``).
+        recipe: "lite", "brief", "paper", "one-scene" or a :class:`Recipe`; ``changes`` change settings of it
+            (``lr=…, train="lora"``).
         dtype: of the products (autocast): fp32; ``run.dtype`` is the fast one of a GPU. fp16 comes with a GradScaler.
         targets: keep rendered targets in "memory" or on "disk", "render" them anew each time, or "auto".
         shards: see :class:`Sampler`.
