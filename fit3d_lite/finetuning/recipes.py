@@ -1,10 +1,10 @@
 """What a fine-tuning run is made of: one record of settings, and the recipes that have a name.
 
 ``paper`` is FiT3D's second stage (arXiv 2407.20229 and its supplement; finetune.py and engine.py of
-github.com/ywyue/FiT3D). ``lite`` is this course's: chosen on procedural rooms by bench/bench_finetune.py, so
-that the fine-tuned features are better than the original's without them beside (bench/results/small_fit3d.md).
-``brief`` is its half, for a CPU and for many trainings: bench/bench_finetune.py and the ablations of lesson 09 train by
-it, and found that six epochs are ahead of three. ``one-scene`` is for a scene of your own.
+github.com/ywyue/FiT3D). ``brief`` is this course's: chosen on procedural rooms by bench/bench_finetune.py, so
+that the fine-tuned features are better than the original's without them beside; the ablations of lesson 09 train by it.
+They found six epochs ahead of three, so ``lite``, by which the shipped network is trained, takes six
+(bench/results/small_fit3d.md). ``one-scene`` is for a scene of your own.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ QUIZ = [
     Question(
         "Original and fine-tuned network side by side beat the original beside a copy of itself. A network trained with wrong "
         "poses, side by side with the original, beats it too. What does the first comparison show of 3D?",
-        "Nothing by itself: two different networks side by side help, whatever made them differ.",
+        "Nothing by itself: two different networks side by side may help, whatever made them differ.",
         "They are an ensemble. What counts is how far the first pair is ahead of the second, and the fine-tuned network alone.",
         {
             "That 3D helps.": "The control has wrong geometry and gains as well.",
