@@ -66,7 +66,7 @@ class Work:
 def settings(number: int) -> SimpleNamespace:
     """The names that a lesson's settings cell makes in the full profile."""
     cells = nbformat.read(LESSONS[number], 4).cells
-    cell = next(c.source for c in cells if c.cell_type == "code" and "#@param" in c.source)
+    cell = next(c.source for c in cells if c.cell_type == "code" and "#@param" in c.source and "run.pick(" in c.source)
     run = SimpleNamespace(pick=lambda quick, full, name="", middle=None: full, profile="full", cache=Path("."), seed=0)
     nyu = SimpleNamespace(nyu=lambda **_: "there")
     names = {"run": run, "f3d": SimpleNamespace(captures=nyu, DownloadError=OSError)}
