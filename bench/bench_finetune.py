@@ -195,8 +195,9 @@ def main() -> None:
             with replace_when_whole(kept) as partial:
                 partial.write_text(json.dumps(known))
     about = (
-        f"# 3D-aware fine-tuning, measured\n\nThe small ViT, {ROOMS} rooms × {VIEWS} views of {SIZE}² to fine-tune on by the recipe "
-        f"`brief` (`lite` with three epochs in the place of six), `mean` lifting.\n{ABOUT}\nMean ± standard deviation over repetitions."
+        f"# 3D-aware fine-tuning, measured\n\nThe small ViT, {ROOMS} rooms × {VIEWS} views of {SIZE}² to fine-tune on by the "
+        "recipe `brief` (`lite` with three epochs in the place of six), `mean` lifting.\n"
+        f"{ABOUT}\nMean ± standard deviation over repetitions."
     )
     sections = [f"## {title}\n\n{known[part.__name__]}" for part, title in titles.items() if part.__name__ in known]
     write("finetune", "\n\n".join([about, *sections]))

@@ -65,13 +65,14 @@ class Work:
 @functools.cache
 def settings(number: int) -> SimpleNamespace:
     """The names that a lesson's settings cell makes in the full profile."""
-    cells = nbformat.read(LESSONS[number], 4).cells
-    cell = next(c.source for c in cells if c.cell_type == "code" and "#@param" in c.source and "run.pick(" in c.source)
-    run = SimpleNamespace(pick=lambda quick, full, name="", middle=None: full, profile="full", cache=Path("."), seed=0)
+    code = [c.source for c in nbformat.read(LESSONS[number], 4).cells if c.cell_type == "code" and "setup(" not in c.source]
+    cell = next(source for source in code if "#@param" in source)
+    run = SimpleNamespace(pick=lambda quick, full, name="", middle=None: full, tuned=lambda *_: "", profile="full",
+                          cache=Path("."), device="cpu", seed=0)  # fmt: skip
     nyu = SimpleNamespace(nyu=lambda **_: "there")
-    names = {"run": run, "f3d": SimpleNamespace(captures=nyu, DownloadError=OSError)}
+    f3d = SimpleNamespace(captures=nyu, DownloadError=OSError, load_vit=lambda *_, **__: None)
     kept = [line for line in cell.splitlines() if not line.startswith(("import ", "from "))]
-    exec("\n".join(kept), names)
+    exec("\n".join(kept), names := {"run": run, "f3d": f3d})
     return SimpleNamespace(**names)
 
 
@@ -160,7 +161,7 @@ def lesson_00() -> Iterator[Work]:
     f, patches = forward("dinov2_small", size, size), s.VIEWS * 32 * 32
     yield Work("room", f"{s.VIEWS} views of {size}² traced", cpu=s.VIEWS * tracing(size))
     yield Work("features", f"3 ViTs, {s.VIEWS} photos", fp16=3 * s.VIEWS * f, memory=1.5e9)
-    yield Work("groups", f"k-means of {patches:,} patches, 5 models", cpu=5 * kmeans_seconds(patches, 384, s.CLUSTERS, 4))
+    yield Work("groups", f"k-means of {patches:,} patches, 5 models", cpu=5 * kmeans_seconds(patches, 384, s.GROUPS, 4))
 
 
 def fit_work(cell: str, steps: int, gaussians: int, height: int, width: int) -> Work:
