@@ -56,7 +56,7 @@ def main() -> None:
             said.append(f"- {b} − {a}, {METRICS[metric]}: {paired(runs[a], runs[b], metric)}")
     rooms = read_weights(asset("vit_small_fit3d.safetensors"))[1]["rooms"]
     said = "\n".join(said)
-    brief = ' "Brief" is the same training with three epochs in the place of six.' if other else ""
+    brief = '\n"Brief" is the same training with three epochs in the place of six; its rows come by `--other`.' if other else ""
     write(
         "small_fit3d",
         f"""# The shipped 3D-aware small ViT

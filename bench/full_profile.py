@@ -217,9 +217,10 @@ def lesson_03() -> Iterator[Work]:
     yield Work("lift", f"{photos} views of {s.size}² traced, seen and lifted", fp16=photos * f, bytes=one.bytes,
                launches=one.launches, cpu=photos * tracing(s.size), memory=held + one.memory)  # fmt: skip
     yield tune_work("drill", name, s.size, 28, 2, "paper", False, held)
-    steps = RECIPES["lite"].epochs * photos // 4
-    yield tune_work("run", name, s.size, steps, 4, "lite", True, held)
-    yield tune_work("controls", name, s.size, 2 * steps, 4, "lite", True, held)
+    lite = RECIPES["lite"]
+    steps = lite.epochs * photos // lite.batch
+    yield tune_work("run", name, s.size, steps, lite.batch, "lite", True, held)
+    yield tune_work("controls", name, s.size, 2 * steps, lite.batch, "lite", True, held)
     seen, width = 4 * (20 + 6 + 12), 768
     gram = 2 * 20 * 4 * h * h * (width + 1) ** 2
     look = looks(12 * 12, s.size, width, "", "", 4)

@@ -25,7 +25,7 @@ BASE = "vit_small.safetensors"
 FIRST, VIEWS, SIZE, GAUSSIANS = SEEDS["finetune"].start + 300, 12, 224, 12_000
 
 
-def train(rooms: int, wrong_poses: bool, recipe: str = "lite", checkpoint: Path | None = None) -> ViT:
+def train(rooms: int, wrong_poses: bool, recipe: str, checkpoint: Path | None = None) -> ViT:
     """``load_vit("small")`` after fine-tuning on so many rooms; a stopped run goes on from ``checkpoint``."""
     vit = f3d.load_vit("small", device="cpu")
     scenes = [f3d.room(FIRST + i, VIEWS, SIZE) for i in range(rooms)]
